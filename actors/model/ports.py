@@ -1,0 +1,233 @@
+"""What the actors ask of the world: verbs of the business, not of SQL or gRPC.
+
+Every call is Trio-flavoured. Stores raise the StorageError family and nothing of the driver's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import trio
+
+from actors.model.columns import Assignment, Outcomes, Verdict
+from actors.model.task import Attempt, NewTask, Task
+from actors.model.worker import CoordinatorView, HandlerInfo, Held, Session, WorkerInfo, WorkerView
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """Answer to one submission."""
+
+    id: int
+    created: bool  # False: the idempotency key was known, and this is the first answer's task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFilter:
+    """What to list. Empty means everything; `states` are shown states."""
+
+    states: Sequence[str] = ()
+    name: str | None = None
+    queue: str | None = None
+    tag: str | None = None
+    worker: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPatch:
+    """What to change of a waiting task; fields not in `fields` stay as they are."""
+
+    fields: frozenset[str]
+    run_at: datetime | None = None  # None with "run_at" in fields: now
+    priority: int | None = None
+    queue: str | None = None
+
+
+class TaskStore(Protocol):
+    """Tasks, as clients see them."""
+
+    async def submit(self, tasks: Sequence[NewTask]) -> list[Submitted | Exception]:
+        """Stores all in one transaction; one answer each, in order.
+
+        An answer is an exception (BadValue, IdempotencyConflict) for a task that could not be stored;
+        the others are stored all the same. Returns only after the commit.
+        """
+        ...
+
+    async def get(self, task_id: int) -> Task | None: ...
+    async def list(self, where: TaskFilter, *, limit: int, before_id: int | None) -> list[Task]:
+        """Newest first (falling id), below `before_id`."""
+        ...
+
+    async def patch(self, task_id: int, patch: TaskPatch) -> Task:
+        """Raises NotFound, or Conflict when the task no longer waits."""
+        ...
+
+    async def cancel(self, task_id: int) -> str:
+        """"cancelled" (nothing will start) or "cancelling"; raises NotFound, Conflict(state) when final otherwise."""
+        ...
+
+    async def retry(self, task_id: int, *, submitted_by: str | None) -> int:
+        """Posts a new task with retry_of; raises NotFound, Conflict (not final, or an unfinished retry exists)."""
+        ...
+
+    async def attempts(self, task_id: int) -> list[Attempt]: ...
+    async def final_among(self, task_ids: Sequence[int]) -> set[int]:
+        """Those of the ids that are final (or gone): one statement for everybody who waits."""
+        ...
+
+    async def known_handlers(self) -> dict[str, bool]:
+        """Handler name → whether a live worker declares it now."""
+        ...
+
+    async def stats(self) -> dict[str, Any]:
+        """{"tasks": {shown state: count}, "queues": [...], "workers": {...}}; bounded cost."""
+        ...
+
+    async def prune(self, limit: int) -> int:
+        """Deletes what retention no longer keeps; returns how many tasks. Also expires waiting tasks."""
+        ...
+
+    async def workers(self, *, include_ended: bool = False) -> list[WorkerView]: ...
+    async def worker(self, worker_id: str) -> WorkerView | None: ...
+    async def set_worker(self, worker_id: str, *, paused: bool | None = None, drain: bool | None = None) -> WorkerView:
+        """Writes the wish; the coordinator that holds the link carries it out. Raises NotFound."""
+        ...
+
+    async def coordinators(self) -> list[CoordinatorView]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Tasks of one kind: handler name, queue, requirements, as one small integer."""
+
+    id: int
+    name: str
+    queue: str  # effective
+    requirements: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """One worker's share of a claim."""
+
+    slot: int  # index into the sessions that were offered
+    assignment: Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What operators and clients asked for, of the sessions of one coordinator."""
+
+    cancels: Mapping[int, Sequence[Held]]  # session → attempts to cancel
+    paused: frozenset[int]
+    drain: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """Answer to a renewal: sessions not in it are lost."""
+
+    sessions: frozenset[int]
+    wishes: Wishes
+    server_started: datetime  # pg_postmaster_start_time: a restart resets the quiet period
+
+
+class DispatchStore(Protocol):
+    """Tasks and sessions, as coordinators see them. Guards are written in the statements."""
+
+    async def sign_in(self, coordinator_id: str, address: str, version: str, *, ttl: float) -> list[CoordinatorView]:
+        """Registers or refreshes a coordinator for `ttl` seconds; returns all live ones."""
+        ...
+
+    async def sign_out(self, coordinator_id: str) -> None: ...
+    async def declare(self, handlers: Sequence[HandlerInfo]) -> None: ...
+    async def lanes(self) -> list[Lane]: ...
+    async def claim(
+        self,
+        *,
+        lease_key: bytes,
+        lanes: Sequence[int],
+        sessions: Sequence[tuple[int, int]],  # (session id, epoch)
+        slots: Sequence[int],  # index into sessions, one entry for each task wanted, in round-robin order
+        ack_window: float,
+        claim_margin: float,
+    ) -> tuple[list[Claimed], int]:
+        """T1. Claims due tasks, by priority then run_at. The int is how many due rows were seen:
+        more than were claimed means that another coordinator took them, so ask again."""
+        ...
+
+    async def claimed(self, lease_key: bytes, sessions: Sequence[tuple[int, int]]) -> list[Claimed]:
+        """What an earlier claim with unknown outcome got (reads, waiting for locks)."""
+        ...
+
+    async def complete(self, outcomes: Outcomes) -> list[Verdict]:
+        """T3-T7, T9, T12, T16, T17: one verdict each, in order; repeatable."""
+        ...
+
+    async def mark(self, accepted: Sequence[Held], started: Sequence[Held]) -> None:
+        """T2, batched: accepted closes the acknowledgement window, started moves to running."""
+        ...
+
+    async def open_session(
+        self, worker: WorkerInfo, *, secret_hash: bytes, coordinator_id: str, lease: float
+    ) -> Session: ...
+    async def resume_session(
+        self, session_id: int, *, worker: WorkerInfo, secret_hash: bytes, coordinator_id: str, lease: float
+    ) -> Session | None:
+        """epoch + 1 under a new coordinator; None when the session has ended or the secret is wrong."""
+        ...
+
+    async def held_by(self, session_id: int) -> list[Held]: ...
+    async def renew(
+        self,
+        coordinator_id: str,
+        sessions: Sequence[tuple[int, int, float]],  # (session, epoch, age of its last heartbeat in seconds)
+        *,
+        lease: float,
+        health: Mapping[int, Mapping[str, Any]],
+    ) -> Renewed:
+        """Renews all sessions in one statement, and reads the wishes about them."""
+        ...
+
+    async def begin_drain(self, session_id: int, epoch: int) -> None:
+        """live → draining."""
+        ...
+
+    async def close_session(self, session_id: int, epoch: int) -> None:
+        """A clean goodbye: closed; what it still holds goes back without penalty."""
+        ...
+
+    async def convict(self, sessions: Sequence[tuple[int, int]], coordinator_id: str) -> list[int]:
+        """After the grace: dead, where session and epoch and coordinator still match; exclusive holders wait."""
+        ...
+
+    async def convict_expired(self, lease: float) -> list[int]:
+        """Sessions whose lease ran out: dead. Only a coordinator past its quiet period calls this."""
+        ...
+
+    async def sweep(self, limit: int) -> int:
+        """T6, T8, T9, clamped leases: requeues what dead sessions held and what nobody acknowledged."""
+        ...
+
+    async def next_due(self) -> float | None:
+        """Seconds until the next waiting row is due, None when none waits; a hint."""
+        ...
+
+
+class Wakeups(Protocol):
+    """Hints that something changed. A hint may be lost; everybody polls as well."""
+
+    def subscribe(self, topic: str) -> trio.MemoryReceiveChannel[None]:
+        """A channel of capacity 1 that coalesces; topics: "due", "wishes", "final"."""
+        ...
+
+    def notify(self, topic: str) -> None:
+        """Wakes subscribers of this process at once."""
+        ...
