@@ -1,0 +1,51 @@
+"""The live supervision tree: what runs, since when, how often it was restarted, and why."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+
+@dataclass(slots=True)
+class TreeNode:
+    """One actor, as `GET /api/v1/supervision` shows it. Written by its supervisor only."""
+
+    name: str
+    kind: str = "actor"  # "supervisor" for a branch
+    state: str = "starting"  # starting, running, backing_off, stopped, gave_up
+    since: float = field(default_factory=trio.current_time)  # of the present state
+    restarts: deque[float] = field(default_factory=lambda: deque[float](maxlen=1000))  # within the window
+    restarts_total: int = 0
+    last_error: str | None = None
+    depth: Callable[[], int] | None = None  # of its mailbox
+    children: dict[str, TreeNode] = field(default_factory=dict)
+    remote: dict[str, dict[str, Any]] = field(default_factory=dict)  # trees reported by other processes
+
+    def child(self, name: str, kind: str = "actor") -> TreeNode:
+        """A new child; a former one of the same name is replaced."""
+        node = self.children[name] = TreeNode(name, kind)
+        return node
+
+    def forget(self, name: str) -> None:
+        self.children.pop(name, None)
+
+    def enter(self, state: str) -> None:
+        self.state, self.since = state, trio.current_time()
+
+    def as_json(self) -> dict[str, Any]:
+        """``{"name", "kind", "state", "uptime", "restarts", "restarts_total", "last_error", "mailbox", "children"}``."""
+        return {
+            "name": self.name,
+            "kind": "supervisor" if self.children else self.kind,
+            "state": self.state,
+            "uptime": round(trio.current_time() - self.since, 3),
+            "restarts": len(self.restarts),
+            "restarts_total": self.restarts_total,
+            "last_error": self.last_error,
+            "mailbox": self.depth() if self.depth is not None else None,
+            "children": [node.as_json() for node in list(self.children.values())] + list(self.remote.values()),
+        }
