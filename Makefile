@@ -1,0 +1,54 @@
+# Everything runs from .venv, built with nothing but python3 and pip.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+
+.PHONY: help demo up test lint protos wheel clean
+
+help:
+	@echo "make demo    run the system on real input, with a failover in the middle"
+	@echo "make up      start the system and stay"
+	@echo "make test    lint, types, import contracts and tests"
+	@echo "make lint    the same without the tests"
+	@echo "make protos  generate the wire code from protos/"
+
+# Where the venv module lacks ensurepip, pip installs from outside.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+		|| { echo "error: Callboard needs Python 3.11 to 3.13; try: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) 2>/dev/null \
+		|| { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install -q pip; }
+
+$(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(DEV): requirements-dev.lock $(RUNTIME)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.lock
+	@touch $@
+
+demo: $(RUNTIME)
+	$(BIN)/callboard demo
+
+up: $(RUNTIME)
+	$(BIN)/callboard up
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -m "not soak"
+
+protos: $(DEV)
+	$(BIN)/python -m protos.generate
+
+wheel: $(DEV)
+	$(BIN)/python -m pip wheel -q --no-deps -w dist .
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
