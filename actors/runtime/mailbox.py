@@ -81,7 +81,7 @@ class Address(Generic[M]):
         self.inbox.close()
 
 
-async def drain_into(inbox: trio.MemoryReceiveChannel[M], first: M, limit: int) -> list[M]:
+def drain_into(inbox: trio.MemoryReceiveChannel[M], first: M, limit: int) -> list[M]:
     """`first` and whatever else waits already, at most `limit`: the body of every group commit."""
     batch = [first]
     while len(batch) < limit:

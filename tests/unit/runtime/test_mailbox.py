@@ -44,5 +44,5 @@ async def test_drain_takes_what_waits_up_to_the_limit() -> None:
     for number in range(5):
         await address.tell(number)
     first = await address.inbox.receive()
-    assert await drain_into(address.inbox, first, 3) == [0, 1, 2]
+    assert drain_into(address.inbox, first, 3) == [0, 1, 2]
     assert address.depth() == 2

@@ -1,0 +1,234 @@
+"""One worker's connection: signs the worker in, reads its messages, and signs it out."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import trio
+
+from actors.coordinator.completer import Completer
+from actors.coordinator.membership import Link, Membership
+from actors.model import link as wire
+from actors.model.errors import StorageError
+from actors.model.lease import LeaseTerms
+from actors.model.ports import DispatchStore
+from actors.model.worker import Held, Session, WorkerInfo
+
+log = logging.getLogger(__name__)
+
+HELLO_LIMIT = 5.0  # seconds from the stream's opening to Hello
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a link needs of the coordinator."""
+
+    coordinator_id: str
+    store: DispatchStore
+    membership: Membership
+    completer: Completer
+    terms: LeaseTerms
+    token: str | None
+    reply: Callable[[Link, int], wire.HeartbeatReply]  # to a heartbeat
+    coordinators: Callable[[], Sequence[str]]
+    declared: Callable[[], None]  # handlers were declared
+    left: Callable[[Link, bool], None]  # the stream ended without a goodbye; whether a grace applies
+
+
+class Refused(Exception):
+    """The worker can't sign in; the message says what to do."""
+
+    def __init__(self, reason: str, *, retry: bool) -> None:
+        super().__init__(reason)
+        self.reason, self.retry = reason, retry
+
+
+class LinkActor:
+    """Serves one stream. An error here ends this link and nothing else."""
+
+    def __init__(self, desk: Desk, end: wire.CoordinatorEnd) -> None:
+        self._desk, self._end = desk, end
+        self._goodbye: wire.Goodbye | None = None
+        self._silent = False
+
+    async def serve(self) -> None:
+        try:
+            link = await self._sign_in()
+        except Refused as refusal:
+            await self._end.outgoing.send(wire.Reject(refusal.reason, refusal.retry))
+            return
+        if link is None:
+            return
+        desk = self._desk
+        desk.membership.add(link)
+        log.info("worker %s signed in: session %d epoch %d", link.worker.id, link.session.id, link.session.epoch)
+        try:
+            with link.scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._watch_silence, link)
+                    await self._read(link)
+                    nursery.cancel_scope.cancel("the stream has ended")
+        finally:
+            desk.membership.remove(link)
+            await self._sign_out(link)
+
+    # --- signing in -----------------------------------------------------------------------------
+
+    async def _sign_in(self) -> Link | None:
+        hello: Any = None
+        with trio.move_on_after(HELLO_LIMIT):
+            try:
+                hello = await self._end.incoming.receive()
+            except trio.EndOfChannel:
+                return None
+        if not isinstance(hello, wire.Hello):
+            raise Refused("the first message of a link must be Hello, within 5 s", retry=False)
+        self._check(hello)
+        worker = self._with_peer_address(hello.worker)
+        try:
+            session, resumed, held = await self._session(hello, worker)
+            await self._desk.store.declare(worker.handlers)
+        except StorageError as error:
+            log.warning("worker %s can't sign in: %s", worker.id, error)
+            raise Refused("the coordinator's database does not answer; try again", retry=True) from None
+        self._desk.declared()
+        now = trio.current_time()
+        link = Link(
+            session=session,
+            worker=worker,
+            outgoing=self._end.outgoing,
+            scope=trio.CancelScope(),
+            peer=self._end.peer,
+            handlers=frozenset(handler.name for handler in worker.handlers),
+            connected_at=now,
+            heard_at=now,
+            beat_at=now,
+        )
+        link.adopt(held, now)
+        kept = set(held)
+        await self._end.outgoing.send(
+            wire.Welcome(
+                session=session.id,
+                epoch=session.epoch,
+                terms=self._desk.terms,
+                coordinators=list(self._desk.coordinators()),
+                stop=[one for one in hello.running if one not in kept],
+                resumed=resumed,
+            )
+        )
+        return link
+
+    def _check(self, hello: wire.Hello) -> None:
+        token = self._desk.token
+        if token and not hmac.compare_digest(token.encode(), hello.token.encode()):
+            raise Refused("the worker's CALLBOARD_TOKEN is missing or differs from the coordinator's", retry=False)
+        if hello.protocol != wire.PROTOCOL:
+            raise Refused(f"protocol {hello.protocol} is not spoken here; this coordinator speaks 1", retry=False)
+        if not 1 <= hello.worker.slots <= 10_000:
+            raise Refused(f"slots must be from 1 to 10000, got {hello.worker.slots}", retry=False)
+        if not 0 < len(hello.worker.id) <= 200 or not hello.worker.id.isprintable():
+            raise Refused("the worker's id must be 1 to 200 printable characters", retry=False)
+        if len(hello.secret) < 16:
+            raise Refused("the session secret must be at least 16 bytes", retry=False)
+
+    def _with_peer_address(self, worker: WorkerInfo) -> WorkerInfo:
+        """A worker that listens on every address is reached where its link comes from."""
+        address = worker.http_address
+        if address and "://0.0.0.0:" in address:
+            return replace(worker, http_address=address.replace("0.0.0.0", self._end.peer))
+        return worker
+
+    async def _session(self, hello: wire.Hello, worker: WorkerInfo) -> tuple[Session, bool, list[Held]]:
+        store, lease = self._desk.store, self._desk.terms.lease
+        secret_hash = hashlib.sha256(hello.secret).digest()
+        here = self._desk.coordinator_id
+        if hello.session:
+            session = await store.resume_session(
+                hello.session, worker=worker, secret_hash=secret_hash, coordinator_id=here, lease=lease
+            )
+            if session is not None:
+                return session, True, await store.held_by(session.id)
+        session = await store.open_session(worker, secret_hash=secret_hash, coordinator_id=here, lease=lease)
+        return session, False, []
+
+    # --- while connected ------------------------------------------------------------------------
+
+    async def _read(self, link: Link) -> None:
+        async for message in self._end.incoming:
+            link.heard_at = trio.current_time()
+            match message:
+                case wire.Report():
+                    self._finished(link, message)
+                case wire.Accepted(key=key):
+                    if (claim := link.claims.get(key)) is not None:
+                        claim.accepted = True
+                case wire.Heartbeat():
+                    self._beat(link, message)
+                case wire.Started(attempts=attempts):
+                    link.to_start += attempts
+                case wire.Progress(values=values):
+                    link.progress.update({(task, attempt): value for task, attempt, value in values})
+                case wire.Tree(json=json):
+                    link.tree = json
+                case wire.Draining():
+                    link.draining = True
+                    await self._quietly(self._desk.store.begin_drain(link.session.id, link.session.epoch))
+                case wire.Goodbye():
+                    self._goodbye = message
+                    return
+                case wire.Unsupported(detail=detail):
+                    log.warning("worker %s does not support: %s", link.worker.id, detail)
+                case _:
+                    link.tell(wire.Unsupported(f"{type(message).__name__} is not expected here"))
+
+    def _finished(self, link: Link, report: wire.Report) -> None:
+        outcomes = report.outcomes
+        link.finished(outcomes.keys, outcomes.key_index, outcomes.ids, link.heard_at)
+        self._desk.membership.wake()
+        try:
+            self._desk.completer.take(link, report)
+        except trio.WouldBlock:
+            link.scope.cancel("too many outcomes wait for the database; the worker keeps them and comes again")
+
+    def _beat(self, link: Link, beat: wire.Heartbeat) -> None:
+        if beat.sequence <= link.sequence:
+            return  # a number that does not rise is a repeat
+        was_late = link.heard_at - link.beat_at > 1.5 * self._desk.terms.heartbeat
+        link.sequence, link.beat_at, link.running = beat.sequence, link.heard_at, beat.running
+        link.health = dict(beat.health)
+        link.tell(self._desk.reply(link, beat.sequence))
+        if was_late:
+            self._desk.membership.wake()
+
+    async def _watch_silence(self, link: Link) -> None:
+        while True:
+            left = link.heard_at + self._desk.terms.silence - trio.current_time()
+            if left <= 0:
+                self._silent = True
+                link.scope.cancel(f"worker {link.worker.id} has been silent for {self._desk.terms.silence:g} s")
+                return
+            await trio.sleep(left)
+
+    # --- signing out ----------------------------------------------------------------------------
+
+    async def _sign_out(self, link: Link) -> None:
+        """A goodbye closes the session; silence leaves it to its lease; a closed socket gets the grace."""
+        if self._goodbye is not None and not self._goodbye.moving:
+            with trio.move_on_after(self._desk.terms.statement_limit, shield=True):
+                await self._quietly(self._desk.store.close_session(link.session.id, link.session.epoch))
+            log.info("worker %s signed out", link.worker.id)
+        elif not link.lost:
+            log.warning("worker %s is gone%s", link.worker.id, " (silent)" if self._silent else "")
+            self._desk.left(link, not self._silent)
+
+    async def _quietly(self, call: Any) -> None:
+        """Absence of the database is not this link's crash: the lease and the sweep repair it."""
+        try:
+            await call
+        except StorageError as error:
+            log.warning("the session's change waits for its lease: %s", error)

@@ -1,0 +1,160 @@
+"""The workers that are connected to this coordinator, and what each of them holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from actors.coordinator.rules import RateMeter, prefetch
+from actors.model.columns import Assignment
+from actors.model.link import Assign, CoordinatorMessage
+from actors.model.worker import Held, Session, WorkerInfo
+
+
+@dataclass(slots=True)
+class Claim:
+    """What one worker got of one claim and has not finished."""
+
+    key: bytes
+    since: float
+    open: dict[int, int]  # task → attempt
+    accepted: bool = False
+    noted: bool = False  # acceptance is in the table, or needs no row
+
+
+@dataclass(slots=True)
+class Link:
+    """One connected worker. Its link actor writes it; dispatcher and session keeper read and assign."""
+
+    session: Session
+    worker: WorkerInfo
+    outgoing: trio.MemorySendChannel[CoordinatorMessage]
+    scope: trio.CancelScope
+    peer: str
+    handlers: frozenset[str]
+    connected_at: float
+    heard_at: float  # any message
+    beat_at: float  # the newest heartbeat
+    sequence: int = 0
+    confirmed: int = 0
+    claims: dict[bytes, Claim] = field(default_factory=dict)
+    held: int = 0
+    given: int = 0  # since the set of links last changed
+    rate: RateMeter = field(default_factory=RateMeter)
+    paused: bool = False
+    draining: bool = False
+    lost: bool = False
+    health: dict[str, Any] = field(default_factory=dict)
+    running: int = 0
+    to_start: list[Held] = field(default_factory=list)  # Started and not yet in the table
+    progress: dict[tuple[int, int], str] = field(default_factory=dict)
+    tree: str | None = None
+
+    def room(self, now: float, suspect_after: float) -> int:
+        """Tasks it may get now; none while paused, draining or late with its heartbeat."""
+        if self.paused or self.draining or self.lost or now - self.beat_at > suspect_after:
+            return 0
+        return max(0, self.worker.slots + prefetch(self.rate.rate(now), self.worker.slots) - self.held)
+
+    def assign(self, assignment: Assignment, now: float) -> None:
+        """Books and sends it. A link that can't take it is dropped: the table gives the tasks to others."""
+        assignment.epoch = self.session.epoch
+        fresh = dict(zip(assignment.ids, assignment.attempts, strict=True))
+        claim = self.claims.get(assignment.lease_key)
+        if claim is None:
+            self.claims[assignment.lease_key] = Claim(assignment.lease_key, now, fresh)
+        else:
+            claim.open.update(fresh)
+        self.held += len(fresh)
+        self.given += len(fresh)
+        self.tell(Assign(assignment))
+
+    def tell(self, message: CoordinatorMessage) -> None:
+        """Never waits: a worker that does not read its stream must not hold up the others."""
+        try:
+            self.outgoing.send_nowait(message)
+        except trio.WouldBlock:
+            self.scope.cancel(f"worker {self.worker.id} does not read its stream")
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.scope.cancel(f"the stream of worker {self.worker.id} has ended")
+
+    def finished(self, keys: Sequence[bytes], key_index: Iterable[int], ids: Iterable[int], now: float) -> int:
+        """Takes outcomes off the books; how many were on them."""
+        claims, done = self.claims, 0
+        opened = [claims[key].open if key in claims else {} for key in keys]
+        for which, task in zip(key_index, ids, strict=True):
+            if opened[which].pop(task, None) is not None:
+                done += 1
+        for key in keys:
+            if key in claims and not claims[key].open:
+                del claims[key]
+        self.held -= done
+        self.rate.add(now, done)
+        return done
+
+    def adopt(self, held: Iterable[Held], now: float) -> None:
+        """Books what the table says that a resumed session holds."""
+        for one in held:
+            claim = self.claims.setdefault(one.lease_key, Claim(one.lease_key, now, {}, accepted=True))
+            if one.task_id not in claim.open:
+                claim.open[one.task_id] = one.attempt
+                self.held += 1
+
+    def acceptances(self, now: float, older_than: float) -> list[Held]:
+        """Accepted, unfinished for a while, and not yet noted in the table."""
+        found: list[Held] = []
+        for claim in self.claims.values():
+            if claim.accepted and not claim.noted and now - claim.since >= older_than:
+                found += [Held(task, attempt, claim.key) for task, attempt in claim.open.items()]
+        return found
+
+    def noted(self, now: float, older_than: float) -> None:
+        for claim in self.claims.values():
+            if claim.accepted and now - claim.since >= older_than:
+                claim.noted = True
+
+
+class Membership:
+    """All links of this coordinator; wakes the dispatcher when room appears."""
+
+    def __init__(self) -> None:
+        self._links: dict[int, Link] = {}
+        self.version = 0  # changes with the set of links or what they serve
+        self.room_send, self.room = trio.open_memory_channel[None](1)
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(list(self._links.values()))
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def get(self, session: int) -> Link | None:
+        return self._links.get(session)
+
+    def add(self, link: Link) -> None:
+        former = self._links.get(link.session.id)
+        if former is not None:
+            former.scope.cancel("the worker opened another stream")
+        self._links[link.session.id] = link
+        self._changed()
+
+    def remove(self, link: Link) -> None:
+        if self._links.get(link.session.id) is link:
+            del self._links[link.session.id]
+            self._changed()
+
+    def _changed(self) -> None:
+        self.version += 1
+        for link in self._links.values():
+            link.given = 0
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be room, or something else to assign."""
+        try:
+            self.room_send.send_nowait(None)
+        except trio.WouldBlock:
+            pass  # one waits already: they coalesce

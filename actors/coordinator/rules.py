@@ -1,0 +1,101 @@
+"""Decisions of the coordinator, pure: who may get what, in which turn, and when to judge."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from actors.model.ports import Lane
+from actors.model.worker import WorkerInfo
+
+MAX_PREFETCH = 1_000
+PREFETCH_SECONDS = 0.15  # of work, by the measured rate
+CLAIM = 500  # tasks a statement: beyond it a claim costs more latency than it saves
+
+
+def serves(worker: WorkerInfo, handlers: frozenset[str], lane: Lane) -> bool:
+    """Whether the worker knows the handler, listens to the queue and has the labels."""
+    return (
+        lane.name in handlers
+        and (not worker.queues or lane.queue in worker.queues)
+        and all(worker.labels.get(key) == value for key, value in lane.requirements.items())
+    )
+
+
+def round_robin(given: Sequence[int], room: Sequence[int], wanted: int) -> list[int]:
+    """Turns for `wanted` tasks: each goes to the one with the fewest assignments that has room.
+
+    `given` counts assignments since the set last changed; ties go in ring order. Equal workers get equal counts.
+    """
+    heap = [(count, index) for index, count in enumerate(given) if room[index] > 0]
+    heapq.heapify(heap)
+    left = list(room)
+    turns: list[int] = []
+    while heap and len(turns) < wanted:
+        count, index = heap[0]
+        turns.append(index)
+        left[index] -= 1
+        if left[index]:
+            heapq.heapreplace(heap, (count + 1, index))
+        else:
+            heapq.heappop(heap)
+    return turns
+
+
+@dataclass(slots=True)
+class RateMeter:
+    """Outcomes a second over the last half second: what prefetch follows."""
+
+    window: float = 0.5
+    _events: deque[tuple[float, int]] = field(default_factory=deque)
+    _count: int = 0
+
+    def add(self, now: float, count: int) -> None:
+        self._events.append((now, count))
+        self._count += count
+
+    def rate(self, now: float) -> float:
+        while self._events and self._events[0][0] < now - self.window:
+            self._count -= self._events.popleft()[1]
+        return self._count / self.window
+
+
+def prefetch(rate: float, slots: int) -> int:
+    """Tasks a worker may hold beyond its slots. None unless a slot turns over many times a second."""
+    ahead = int(rate * PREFETCH_SECONDS)
+    return min(MAX_PREFETCH, ahead) if rate > 5 * slots else 0
+
+
+def worth_claiming(free: int, capacity: int, backlog: bool) -> bool:
+    """With a backlog, wait until a claim is worth its statement; without one, serve at once."""
+    return free > 0 and (not backlog or free >= min(CLAIM, max(1, capacity // 2)))
+
+
+@dataclass(slots=True)
+class QuietPeriod:
+    """May this coordinator convict? Only after the database has answered it without a gap for a while.
+
+    Otherwise every restart of the database, or of the coordinator, would declare everybody dead.
+    """
+
+    length: float
+    gap: float = 2.0
+    _since: float | None = None
+    _last: float | None = None
+    _server: object = None
+
+    def answered(self, now: float, server: object) -> None:
+        """A round trip succeeded; `server` changes when the database restarted."""
+        if self._last is None or now - self._last > self.gap or server != self._server:
+            self._since = now
+        self._last, self._server = now, server
+
+    def failed(self) -> None:
+        self._since = self._last = None
+
+    def may_convict(self, now: float) -> bool:
+        return self._since is not None and self._last is not None and (
+            now - self._last <= self.gap and now - self._since >= self.length
+        )

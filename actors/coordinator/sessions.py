@@ -1,0 +1,207 @@
+"""Keeps the sessions: renews leases, carries out wishes, convicts and sweeps.
+
+Its beat is the renewal period; the sweep rides on it. It is the only one here that judges anybody,
+and it does so only after the quiet period.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from typing import Any
+
+import trio
+
+from actors.coordinator.membership import Link, Membership
+from actors.coordinator.rules import QuietPeriod
+from actors.model.errors import StorageError
+from actors.model.lease import LeaseTerms
+from actors.model.link import Cancel, Drain, HeartbeatReply, Lease, Pause
+from actors.model.ports import DispatchStore, Renewed
+from actors.model.worker import Held
+
+log = logging.getLogger(__name__)
+
+SIGN_IN_EVERY = 3.0  # seconds between a coordinator's own signs of life
+
+
+class SessionKeeper:
+    """Renewal, wishes, conviction, sweeping and the coordinator's own entry."""
+
+    def __init__(
+        self,
+        coordinator_id: str,
+        address: str,
+        version: str,
+        store: DispatchStore,
+        membership: Membership,
+        hints: trio.MemoryReceiveChannel[None],
+        terms: LeaseTerms,
+    ) -> None:
+        self._id, self._address, self._version = coordinator_id, address, version
+        self._store, self._membership, self._hints, self._terms = store, membership, hints, terms
+        self._quiet = QuietPeriod(terms.quiet_period, gap=max(2.0, 2 * terms.renewal))
+        self._graces: dict[tuple[int, int], float] = {}  # (session, epoch) → when to convict
+        self._told: set[tuple[int, int]] = set()  # cancels already sent: (task, attempt)
+        self._last_answer = trio.current_time()
+        self._ok = True
+        self._signed_in = -1e9
+        self._swept = -1e9
+        self.coordinators: list[str] = [address]
+
+    @property
+    def database_ok(self) -> bool:
+        """Whether renewals are being committed; what FROZEN tells the workers."""
+        return self._ok and self.database_age < 2 * self._terms.renewal + self._terms.statement_limit
+
+    @property
+    def database_age(self) -> float:
+        return trio.current_time() - self._last_answer
+
+    def reply(self, link: Link, sequence: int) -> HeartbeatReply:
+        """The answer to a heartbeat, from what is known now; it never waits for the database."""
+        lease = Lease.LOST if link.lost else Lease.RENEWED if self.database_ok else Lease.FROZEN
+        return HeartbeatReply(
+            sequence=sequence,
+            lease=lease,
+            confirmed=link.confirmed,
+            coordinators=self.coordinators,
+            database_ok=self.database_ok,
+            database_age=self.database_age,
+        )
+
+    def left(self, link: Link, grace: bool) -> None:
+        """A stream ended without a goodbye. A closed socket starts the grace; silence is left to the lease."""
+        if grace:
+            self._graces[(link.session.id, link.session.epoch)] = trio.current_time() + self._terms.grace
+
+    async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        while True:
+            began = trio.current_time()
+            try:
+                await self.run_once()
+            except StorageError as error:
+                if self._ok:
+                    log.warning("leases can't be renewed: %s", error)
+                self._ok = False
+                self._quiet.failed()
+            rest = max(0.05, self._terms.renewal - (trio.current_time() - began))
+            with trio.move_on_after(min(rest, self._until_grace())):
+                await self._hints.receive()
+                await trio.sleep(0.02)  # a burst of wishes is one round
+
+    def _until_grace(self) -> float:
+        now = trio.current_time()
+        return max(0.05, min((due - now for due in self._graces.values()), default=1e9))
+
+    async def run_once(self) -> None:
+        now = trio.current_time()
+        if now - self._signed_in > SIGN_IN_EVERY:
+            views = await self._store.sign_in(self._id, self._address, self._version, ttl=4 * SIGN_IN_EVERY)
+            self.coordinators = [view.address for view in views if view.alive]
+            self._signed_in = now
+        await self._note()
+        await self._renew()
+        await self._convict_after_grace()
+        if now - self._swept >= self._terms.sweep * 0.9:
+            self._swept = now
+            await self._judge()
+
+    async def _note(self) -> None:
+        """T2 for what is accepted or started and still unfinished."""
+        now, period = trio.current_time(), self._terms.renewal
+        accepted: list[Held] = []
+        started: list[Held] = []
+        for link in self._membership:
+            accepted += link.acceptances(now, period)
+            begun, link.to_start = link.to_start, []
+            started += [one for one in begun if _is_open(link, one)]
+        if accepted or started:
+            await self._store.mark(accepted, started)
+        for link in self._membership:
+            link.noted(now, period)
+
+    async def _renew(self) -> None:
+        asked_at = trio.current_time()
+        links = [link for link in self._membership if asked_at - link.heard_at < self._terms.silence]
+        sequences = {link.session.id: link.sequence for link in links}
+        renewed = await self._store.renew(
+            self._id,
+            [(link.session.id, link.session.epoch, asked_at - link.beat_at) for link in links],
+            lease=self._terms.lease,
+            health={link.session.id: link.health for link in links},
+        )
+        now = trio.current_time()
+        self._last_answer, self._ok = now, True
+        self._quiet.answered(now, renewed.server_started)
+        for link in links:
+            if link.session.id in renewed.sessions:
+                link.confirmed = max(link.confirmed, sequences[link.session.id])
+            else:
+                self._lost(link)
+        self._carry_out(renewed)
+
+    def _lost(self, link: Link) -> None:
+        log.warning("session %d of worker %s has ended", link.session.id, link.worker.id)
+        link.lost = True
+        link.tell(self.reply(link, link.sequence))
+        link.scope.cancel("the session has ended")
+
+    def _carry_out(self, renewed: Renewed) -> None:
+        wishes = renewed.wishes
+        wished = {(one.task_id, one.attempt) for cancels in wishes.cancels.values() for one in cancels}
+        for session, cancels in wishes.cancels.items():
+            link = self._membership.get(session)
+            fresh = [one for one in cancels if (one.task_id, one.attempt) not in self._told]
+            if link is not None and fresh:
+                link.tell(Cancel(fresh, "cancelled"))
+        self._told = wished
+        for link in self._membership:
+            paused = link.session.id in wishes.paused
+            if paused != link.paused:
+                link.paused = paused
+                link.tell(Pause(paused))
+                self._membership.wake()
+            if link.session.id in wishes.drain and not link.draining:
+                link.draining = True
+                link.tell(Drain("an operator asked this worker to drain"))
+
+    async def _convict_after_grace(self) -> None:
+        now = trio.current_time()
+        due = [identity for identity, at in self._graces.items() if at <= now]
+        if not due:
+            return
+        convicted = await self._store.convict(due, self._id)
+        for identity in due:
+            del self._graces[identity]
+        if convicted:
+            log.warning("sessions %s did not come back within the grace", convicted)
+            await self._sweep()
+
+    async def _judge(self) -> None:
+        if self._quiet.may_convict(trio.current_time()):
+            expired = await self._store.convict_expired(self._terms.lease)
+            if expired:
+                log.warning("leases of sessions %s ran out", expired)
+        await self._sweep()
+
+    async def _sweep(self) -> None:
+        requeued = await self._store.sweep(500)
+        if requeued:
+            log.info("%d tasks went back to their queues", requeued)
+            self._membership.wake()
+        while requeued == 500:
+            requeued = await self._store.sweep(500)
+
+    def trees(self) -> dict[str, Any]:
+        """Supervision trees of the workers that are linked here."""
+        return {link.worker.id: json.loads(link.tree) for link in self._membership if link.tree}
+
+
+def _is_open(link: Link, one: Held) -> bool:
+    claim = link.claims.get(one.lease_key)
+    return claim is not None and one.task_id in claim.open
+
+

@@ -1,0 +1,108 @@
+"""The coordinator's supervision tree: start reading here.
+
+Dispatcher, completers and session keeper are restarted one by one; each link is an actor of its own
+that ends with its stream. State after a restart is what the links and the table say.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import trio
+
+from actors.coordinator.completer import Completer
+from actors.coordinator.dispatcher import Dispatcher
+from actors.coordinator.link import Desk, LinkActor
+from actors.coordinator.membership import Membership
+from actors.coordinator.sessions import SessionKeeper
+from actors.model.lease import LeaseTerms
+from actors.model.link import CoordinatorEnd
+from actors.model.ports import DispatchStore, Wakeups
+from actors.runtime.supervisor import RestartPolicy, Run, describe, keep_running
+from actors.runtime.tree import TreeNode
+
+log = logging.getLogger(__name__)
+
+LEAF = RestartPolicy(intensity=5, period=30)
+COMPLETERS = 2
+
+
+class Coordinator:
+    """Composes the actors; `serve_link` is what the transport calls for every stream."""
+
+    def __init__(
+        self,
+        *,
+        coordinator_id: str,
+        address: str,
+        version: str,
+        store: DispatchStore,
+        wakeups: Wakeups,
+        terms: LeaseTerms,
+        token: str | None,
+        node: TreeNode,
+    ) -> None:
+        self.id, self.node, self._store, self._terms = coordinator_id, node, store, terms
+        self.membership = Membership()
+        self.completer = Completer(store)
+        self.dispatcher = Dispatcher(store, self.membership, wakeups.subscribe("due"), terms)
+        self.sessions = SessionKeeper(
+            coordinator_id, address, version, store, self.membership, wakeups.subscribe("wishes"), terms
+        )
+        self._links = node.child("links", "supervisor")
+        self._links.enter("running")
+        self._desk = Desk(
+            coordinator_id=coordinator_id,
+            store=store,
+            membership=self.membership,
+            completer=self.completer,
+            terms=terms,
+            token=token,
+            reply=self.sessions.reply,
+            coordinators=lambda: self.sessions.coordinators,
+            declared=self.dispatcher.forget_lanes,
+            left=self.sessions.left,
+        )
+        self._served = 0
+
+    async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(COMPLETERS):
+                await nursery.start(self._keep, f"completer {number + 1}", self.completer.run)
+            await nursery.start(self._keep, "sessions", self.sessions.run)
+            await nursery.start(self._keep, "dispatcher", self.dispatcher.run)
+            self.node.enter("running")
+            task_status.started()
+
+    async def _keep(self, name: str, run: Run, *, task_status: trio.TaskStatus[Any]) -> None:
+        child = self.node.child(name)
+        if name.startswith("completer"):
+            child.depth = self.completer.address.depth
+        await keep_running(name, run, LEAF, node=child, task_status=task_status)
+
+    async def serve_link(self, end: CoordinatorEnd) -> None:
+        """One stream, one actor; an error in it is its own."""
+        self._served += 1
+        name = f"link {self._served}"
+        child = self._links.child(name)
+        child.enter("running")
+        try:
+            await LinkActor(self._desk, end).serve()
+        except Exception as error:
+            child.last_error = describe(error)
+            log.error("%s from %s crashed: %s", name, end.peer, child.last_error, exc_info=error)
+        finally:
+            self._links.forget(name)
+
+    async def stop(self, limit: float) -> None:
+        """Stops claiming, flushes outcomes, signs out: workers resume elsewhere, their tasks unharmed."""
+        self.dispatcher.paused = True
+        with trio.move_on_after(limit):
+            while self.completer.open:
+                await trio.sleep(0.01)
+        with trio.move_on_after(self._terms.statement_limit):
+            try:
+                await self._store.sign_out(self.id)
+            except Exception as error:
+                log.warning("the coordinator could not sign out: %s", error)

@@ -1,0 +1,90 @@
+"""Takes submissions through its mailbox and commits them in groups.
+
+One transaction runs at a time; whatever arrives meanwhile is the next group. So a lone submission pays
+one commit, and a thousand concurrent ones share it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from actors.model.errors import ActorCrashed, StorageError, StorageUnavailable
+from actors.model.ports import Submitted, TaskStore
+from actors.model.task import NewTask
+from actors.runtime.mailbox import Address, Reply, drain_into
+
+log = logging.getLogger(__name__)
+
+Answers = list[Submitted | Exception]
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    tasks: Sequence[NewTask]
+    reply: Reply[Answers] = field(default_factory=Reply)
+
+
+class Intake:
+    """The actor. `submit` is its public question."""
+
+    # Requests that may wait for the next group; more are refused at once, so that a flood is told, not stored.
+    CAPACITY = 2_000
+    GROUP = 10_000  # tasks a transaction; a larger group only lengthens everybody's wait
+
+    def __init__(self, store: TaskStore, *, limit: float = 10.0) -> None:
+        self._store, self._limit = store, limit
+        self.address = Address[Submit](self.CAPACITY)
+
+    async def submit(self, tasks: Sequence[NewTask]) -> Answers:
+        """One answer a task, after the commit. Raises StorageUnavailable when it can't be stored now."""
+        message = Submit(tasks)
+        try:
+            self.address.tell_nowait(message)
+        except trio.WouldBlock:
+            raise StorageUnavailable("too many submissions are waiting for the database") from None
+        with trio.move_on_after(self._limit) as scope:
+            return await message.reply.wait()
+        assert scope.cancelled_caught
+        raise StorageUnavailable("the outcome of the submission is unknown; repeat it with the same Idempotency-Key")
+
+    async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+        with self.address.inbox.clone() as inbox:
+            task_status.started()
+            async for first in inbox:
+                await self._commit(drain_into(inbox, first, self.GROUP // 10))
+
+    async def _commit(self, group: list[Submit]) -> None:
+        """Commits a group; a group of more than GROUP tasks goes in several transactions."""
+        try:
+            while group:
+                part = [group.pop(0)]
+                size = len(part[0].tasks)
+                while group and size + len(group[0].tasks) <= self.GROUP:
+                    size += len(group[0].tasks)
+                    part.append(group.pop(0))
+                await self._commit_part(part)
+        except Exception:
+            for message in group:
+                message.reply.fail(ActorCrashed("the intake crashed; repeat the submission with the same Idempotency-Key"))
+            raise
+
+    async def _commit_part(self, part: list[Submit]) -> None:
+        try:
+            answers = await self._store.submit([task for message in part for task in message.tasks])
+        except StorageError as error:
+            for message in part:
+                message.reply.fail(error)
+            return
+        except Exception:
+            for message in part:
+                message.reply.fail(ActorCrashed("the intake crashed; repeat the submission with the same Idempotency-Key"))
+            raise
+        start = 0
+        for message in part:
+            message.reply.send(answers[start : start + len(message.tasks)])
+            start += len(message.tasks)

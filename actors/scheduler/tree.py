@@ -1,0 +1,37 @@
+"""The scheduler's supervision tree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from actors.runtime.supervisor import RestartPolicy, keep_running
+from actors.runtime.tree import TreeNode
+from actors.scheduler.intake import Intake
+from actors.scheduler.janitor import Janitor
+
+LEAF = RestartPolicy(intensity=5, period=30)
+
+
+async def run_intake(intake: Intake, node: TreeNode, *, task_status: trio.TaskStatus[Any]) -> None:
+    """Intake alone: what an api node without the scheduler role runs."""
+    child = node.child("intake")
+    child.depth = intake.address.depth
+    await keep_running("intake", intake.run, LEAF, node=child, task_status=task_status)
+
+
+async def run_scheduler(
+    intake: Intake, janitor: Janitor, node: TreeNode, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """One for one: the intake and the janitor don't need each other."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run_intake, intake, node)
+        child = node.child("janitor")
+        await nursery.start(_keep, "janitor", janitor, child)
+        node.enter("running")
+        task_status.started()
+
+
+async def _keep(name: str, actor: Janitor, child: TreeNode, *, task_status: trio.TaskStatus[Any]) -> None:
+    await keep_running(name, actor.run, LEAF, node=child, task_status=task_status)
