@@ -42,11 +42,16 @@ class RestartPolicy:
         return random.uniform(0.5, 1.0) * ceiling
 
 
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors in a group, or the error itself."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+    return [error]
+
+
 def describe(error: BaseException) -> str:
     """One line; of a group, its leaves."""
-    if isinstance(error, BaseExceptionGroup):
-        return "; ".join(describe(inner) for inner in error.exceptions)
-    return f"{type(error).__name__}: {error}"
+    return "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error))
 
 
 async def keep_running(
