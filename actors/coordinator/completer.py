@@ -36,13 +36,20 @@ class Completer:
     def __init__(self, store: DispatchStore) -> None:
         self._store = store
         self.address = Address[Finished](self.CAPACITY)
-        self.open = 0  # reports taken and not yet answered
+        self._open = 0  # reports taken and not yet answered
+        self._idle = trio.Event()
         self.counts = dict.fromkeys(Verdict, 0)
 
     def take(self, link: Link, report: Report) -> None:
         """Never waits; raises trio.WouldBlock when too much is open."""
         self.address.tell_nowait(Finished(link, report))
-        self.open += 1
+        self._open += 1
+
+    async def wait_idle(self) -> None:
+        """Until every report that was taken is answered."""
+        while self._open:
+            self._idle = trio.Event()
+            await self._idle.wait()
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         with self.address.inbox.clone() as inbox:
@@ -52,7 +59,9 @@ class Completer:
                 try:
                     await self._commit(batch)
                 finally:
-                    self.open -= len(batch)
+                    self._open -= len(batch)
+                    if not self._open:
+                        self._idle.set()
 
     async def _commit(self, batch: list[Finished]) -> None:
         """Goes on until the database takes it: the workers keep what is not acknowledged."""

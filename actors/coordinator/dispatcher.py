@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from actors.coordinator.membership import Link, Membership
-from actors.coordinator.rules import CLAIM, round_robin, serves, worth_claiming
+from actors.coordinator.rules import CLAIM, round_robin, serves
 from actors.model.errors import StorageError, StorageTimeout
 from actors.model.lease import LeaseTerms
 from actors.model.ports import Claimed, DispatchStore, Lane
@@ -152,5 +152,3 @@ def group(links: Sequence[Link], lanes: Sequence[Lane]) -> list[tuple[list[Link]
         served = tuple(lane.id for lane in lanes if serves(link.worker, link.handlers, lane))
         groups.setdefault(served, []).append(link)
     return [(members, list(served)) for served, members in groups.items()]
-
-

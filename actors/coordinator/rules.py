@@ -96,6 +96,8 @@ class QuietPeriod:
         self._since = self._last = None
 
     def may_convict(self, now: float) -> bool:
-        return self._since is not None and self._last is not None and (
-            now - self._last <= self.gap and now - self._since >= self.length
+        return (
+            self._since is not None
+            and self._last is not None
+            and (now - self._last <= self.gap and now - self._since >= self.length)
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-
 from typing import Any
 
 import trio
@@ -203,5 +202,3 @@ class SessionKeeper:
 def _is_open(link: Link, one: Held) -> bool:
     claim = link.claims.get(one.lease_key)
     return claim is not None and one.task_id in claim.open
-
-

@@ -99,8 +99,7 @@ class Coordinator:
         """Stops claiming, flushes outcomes, signs out: workers resume elsewhere, their tasks unharmed."""
         self.dispatcher.paused = True
         with trio.move_on_after(limit):
-            while self.completer.open:
-                await trio.sleep(0.01)
+            await self.completer.wait_idle()
         with trio.move_on_after(self._terms.statement_limit):
             try:
                 await self._store.sign_out(self.id)

@@ -148,12 +148,8 @@ class Unsupported:
     detail: str
 
 
-WorkerMessage = (
-    Hello | Heartbeat | Accepted | Started | Report | Progress | Draining | Goodbye | Tree | Unsupported
-)
-CoordinatorMessage = (
-    Welcome | HeartbeatReply | Assign | Committed | Cancel | Drain | Pause | Reject | Unsupported
-)
+WorkerMessage = Hello | Heartbeat | Accepted | Started | Report | Progress | Draining | Goodbye | Tree | Unsupported
+CoordinatorMessage = Welcome | HeartbeatReply | Assign | Committed | Cancel | Drain | Pause | Reject | Unsupported
 
 
 @dataclass(slots=True)

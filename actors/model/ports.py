@@ -70,7 +70,7 @@ class TaskStore(Protocol):
         ...
 
     async def cancel(self, task_id: int) -> str:
-        """"cancelled" (nothing will start) or "cancelling"; raises NotFound, Conflict(state) when final otherwise."""
+        """ "cancelled" (nothing will start) or "cancelling"; raises NotFound, Conflict(state) when final otherwise."""
         ...
 
     async def retry(self, task_id: int, *, submitted_by: str | None) -> int:

@@ -37,7 +37,7 @@ class TreeNode:
         self.state, self.since = state, trio.current_time()
 
     def as_json(self) -> dict[str, Any]:
-        """``{"name", "kind", "state", "uptime", "restarts", "restarts_total", "last_error", "mailbox", "children"}``."""
+        """What is shown; seconds for `uptime`, restarts within the window and in all."""
         return {
             "name": self.name,
             "kind": "supervisor" if self.children else self.kind,

@@ -20,6 +20,8 @@ from actors.runtime.mailbox import Address, Reply, drain_into
 
 log = logging.getLogger(__name__)
 
+CRASHED = "the intake crashed; repeat the submission with the same Idempotency-Key"
+
 Answers = list[Submitted | Exception]
 
 
@@ -70,7 +72,7 @@ class Intake:
                 await self._commit_part(part)
         except Exception:
             for message in group:
-                message.reply.fail(ActorCrashed("the intake crashed; repeat the submission with the same Idempotency-Key"))
+                message.reply.fail(ActorCrashed(CRASHED))
             raise
 
     async def _commit_part(self, part: list[Submit]) -> None:
@@ -82,7 +84,7 @@ class Intake:
             return
         except Exception:
             for message in part:
-                message.reply.fail(ActorCrashed("the intake crashed; repeat the submission with the same Idempotency-Key"))
+                message.reply.fail(ActorCrashed(CRASHED))
             raise
         start = 0
         for message in part:

@@ -37,9 +37,7 @@ class Ledger:
         first = assignment.ids[0]
         if self._running.get(first) == (assignment.attempts[0], assignment.lease_key):
             return False
-        self._running.update(
-            zip(assignment.ids, zip(assignment.attempts, repeat(assignment.lease_key)), strict=False)
-        )
+        self._running.update(zip(assignment.ids, zip(assignment.attempts, repeat(assignment.lease_key)), strict=False))
         return True
 
     def finish(self, outcomes: Outcomes) -> list[Report]:
@@ -83,9 +81,7 @@ class Ledger:
 
     def still(self, attempts: Iterable[Held]) -> list[int]:
         """Those of the attempts that run here, as task ids."""
-        return [
-            one.task_id for one in attempts if self._running.get(one.task_id) == (one.attempt, one.lease_key)
-        ]
+        return [one.task_id for one in attempts if self._running.get(one.task_id) == (one.attempt, one.lease_key)]
 
     def running_ids(self) -> list[int]:
         return list(self._running)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
-from pytest import RaisesGroup
 
 from actors.model.errors import RestartLimitReached
 from actors.runtime.supervisor import RestartPolicy, keep_running
@@ -25,7 +25,7 @@ async def test_a_crash_is_followed_by_a_restart_and_shown(autojump_clock: Any) -
         await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(lambda task_status: keep_running("leaf", flaky, RestartPolicy(), node=node, task_status=task_status))
+        await nursery.start(partial(keep_running, "leaf", flaky, RestartPolicy(), node=node))
         await trio.sleep(5)
         shown = node.as_json()
         assert runs == 2
@@ -45,7 +45,7 @@ async def test_more_crashes_than_the_intensity_give_up(autojump_clock: Any) -> N
         await trio.sleep(0.01)
         raise ValueError("always")
 
-    with RaisesGroup(RestartLimitReached):
+    with pytest.RaisesGroup(RestartLimitReached):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keep_running, "boom", boom, RestartPolicy(intensity=3, period=60))
     assert runs == 4
