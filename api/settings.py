@@ -41,8 +41,8 @@ class Settings:
     """What a node, a supervisor or a client command runs with."""
 
     roles: tuple[str, ...] = ()
-    database_url: str | None = None  # None: the embedded server of `data`
-    direct_url: str | None = None  # past a pooler, for LISTEN
+    database_url: str | None = field(default=None, repr=False)  # None: the embedded server of `data`
+    direct_url: str | None = field(default=None, repr=False)  # past a pooler, for LISTEN
     data: Path = field(default_factory=default_data)
     host: str = "127.0.0.1"
     http_port: int = 8080

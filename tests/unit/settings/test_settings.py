@@ -129,7 +129,7 @@ def test_ports_follow_the_roles(roles: str, ports: tuple[int, int], tmp_path: Pa
 
 def test_settings_travel_to_a_child_as_variables(tmp_path: Path) -> None:
     parent = load(
-        {"roles": "worker", "labels": "gpu=yes", "app": ["a.py", "b"], "token": "s", "lease": "9", "queues": "x,y"},
+        {"roles": "worker", "labels": "gpu=yes", "app": ["a.py", "b"], "token": "s", "lease": "20", "queues": "x,y"},
         environ={},
         folder=tmp_path,
     )
@@ -146,5 +146,5 @@ def test_variables_that_kubernetes_makes_for_a_service_of_our_name_are_left_alon
     assert load(environ=environ, folder=tmp_path).token is None
 
 
-def test_repr_shows_no_token() -> None:
-    assert "hunter2" not in repr(Settings(token="hunter2"))
+def test_repr_shows_no_secret() -> None:
+    assert "hunter2" not in repr(Settings(token="hunter2", database_url="postgresql://me:hunter2@db/x"))
