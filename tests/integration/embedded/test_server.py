@@ -36,7 +36,7 @@ def sockets(url: str) -> Path:
 
 async def wait_gone(pid: int) -> None:
     with trio.fail_after(10):
-        while Path(f"/proc/{pid}/cwd").exists():  # noqa: ASYNC110 (a process tells nobody that it ends)
+        while Path(f"/proc/{pid}/cwd").exists():  # a process tells nobody that it ends
             await trio.sleep(0.02)
 
 

@@ -1,0 +1,81 @@
+"""Calls to the HTTP API: where it is, and what its answers mean for a command."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+
+from api.cli.exits import BAD_DATA, FAILED, NOT_ALLOWED, TRY_AGAIN, UNAVAILABLE, CommandFailed
+from api.settings import Settings
+from api.up import read_address_file
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+_CODES = {400: BAD_DATA, 401: NOT_ALLOWED, 403: NOT_ALLOWED, 413: BAD_DATA, 422: BAD_DATA, 429: TRY_AGAIN}
+
+
+class Client:
+    """The API of one system. Every method raises CommandFailed with a message for a person."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = api_url(settings)
+        headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
+        # No proxy of the environment: the API is our own, and mostly on this machine.
+        self._http = httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=75, trust_env=False)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self._call("GET", path, params={name: value for name, value in query.items() if value is not None})
+
+    def post(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        return self._call("POST", path, json=body, headers=headers)
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.ConnectError:
+            raise CommandFailed(
+                f"no Callboard answers ({self.url}): start it with `callboard up`, or name its address with --url",
+                UNAVAILABLE,
+            ) from None
+        except httpx.HTTPError as error:
+            raise CommandFailed(f"the connection failed ({self.url}): {error or type(error).__name__}", UNAVAILABLE) from None
+        if response.is_success:
+            return _decoded(response, self.url)
+        raise CommandFailed(explain(response, path), _code(response.status_code))
+
+
+def api_url(settings: Settings) -> str:
+    """The given address, else that of the `callboard up` that runs with this data folder, else the default."""
+    found = None if settings.api_url else read_address_file(settings.data)
+    return settings.api_url or (str(found["url"]) if found else DEFAULT_URL)
+
+
+def _decoded(response: httpx.Response, url: str) -> Any:
+    try:
+        return response.json() if response.content else None
+    except json.JSONDecodeError:
+        raise CommandFailed(f"the answer is not JSON ({url}): is this the address of a Callboard api?", UNAVAILABLE) from None
+
+
+def explain(response: httpx.Response, path: str) -> str:
+    """One line from a problem document; the status where there is none."""
+    try:
+        problem = response.json()
+        detail = problem.get("detail") or problem.get("title") or response.reason_phrase
+        parts = [f"{one.get('field')}: {one.get('detail')}" for one in problem.get("errors") or []]
+    except (ValueError, AttributeError):
+        detail, parts = response.reason_phrase, []
+    hint = "; set CALLBOARD_TOKEN to the token of this system" if response.status_code == 401 else ""
+    listed = f": {'; '.join(parts)}" if parts else ""
+    return f"{detail} ({path}, status {response.status_code}){listed}{hint}".replace("\n", " ")
+
+
+def _code(status: int) -> int:
+    return _CODES.get(status, UNAVAILABLE if status >= 500 else FAILED)

@@ -1,0 +1,58 @@
+"""The `callboard` command: its commands, and the outer wall at which every error becomes one line and a code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import click
+import typer
+
+from api.cli import db, health, nodes, tasks, workers
+from api.cli.exits import USAGE, say_error
+
+app = typer.Typer(
+    name="callboard",
+    help="A distributed task scheduler on PostgreSQL.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    nodes.up, nodes.demo, nodes.scheduler, nodes.coordinator, nodes.api, nodes.worker, nodes.node,
+    tasks.submit, workers.tree, health.healthcheck, health.version,
+):  # fmt: skip
+    app.command()(command)
+app.add_typer(tasks.tasks, name="tasks")
+app.add_typer(workers.workers, name="workers")
+app.add_typer(db.db, name="db")
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Runs one command and exits with its code."""
+    raise SystemExit(main(sys.argv[1:] if arguments is None else arguments))
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one command; its exit code."""
+    try:
+        code = app(args=arguments, prog_name="callboard", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return USAGE
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "callboard"
+        print(f"error: {error.format_message()} ({where}): see `{where} --help`", file=sys.stderr)
+        return USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        return say_error(error)
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,174 @@
+"""`submit` and `tasks …`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api.cli import options, show
+from api.cli.client import Client
+from api.cli.exits import BAD_DATA, FAILED, OK, TRY_AGAIN, CommandFailed
+
+FINAL = frozenset({"succeeded", "failed", "cancelled", "expired", "quarantined"})
+_COLUMNS = ("id", "name", "queue", "state", "attempt", "tries", "worker", "created_at", "finished_at")
+
+tasks = typer.Typer(help="Look at tasks and change them.", no_args_is_help=True)
+
+
+def submit(
+    name: Annotated[str, typer.Argument(help="Name of the handler.")],
+    args: Annotated[str | None, typer.Option("--args", help="JSON object, @FILE, or @- for stdin.")] = None,
+    queue: Annotated[str | None, typer.Option("--queue")] = None,
+    priority: Annotated[int | None, typer.Option("--priority", help="1 urgent to 4 background.")] = None,
+    delay: Annotated[float | None, typer.Option("--delay", help="Seconds from now.")] = None,
+    run_at: Annotated[str | None, typer.Option("--run-at", help="A time like 2026-01-31T12:00:00Z.")] = None,
+    max_tries: Annotated[int | None, typer.Option("--max-tries")] = None,
+    timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds for one attempt.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="Repeatable.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option("--idempotency-key")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until it is final; exit 1 if it did not succeed.")] = False,
+    wait_limit: Annotated[float | None, typer.Option("--wait-limit", help="Seconds; then exit 75.")] = None,
+    url: options.Url = None,
+    token: options.Token = None,
+    output: options.Output = None,
+) -> None:
+    """Post a task."""
+    settings = options.client_settings(url, token, output)
+    body = {
+        "name": name, "args": read_args(args), "queue": queue, "priority": priority, "delay": delay, "run_at": run_at,
+        "max_tries": max_tries, "timeout": timeout, "tags": tag or None,
+    }  # fmt: skip
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
+    with Client(settings) as client:
+        task = client.post("/tasks", {name: value for name, value in body.items() if value is not None}, headers)
+        if wait or wait_limit is not None:
+            task = wait_final(client, str(task["id"]), wait_limit)
+    _show_one(task, settings.output)
+    if wait and task["state"] != "succeeded":
+        raise typer.Exit(FAILED if task["state"] in FINAL else TRY_AGAIN)
+    raise typer.Exit(OK)
+
+
+def read_args(text: str | None) -> dict[str, Any]:
+    """The arguments: JSON as given, from a file, or from stdin."""
+    if text is None:
+        return {}
+    where = "--args"
+    if text.startswith("@"):
+        where = "stdin" if text == "@-" else text[1:]
+        try:
+            text = sys.stdin.read() if text == "@-" else Path(text[1:]).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandFailed(f"can't read the arguments ({where}): {error}", BAD_DATA) from None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise CommandFailed(f'the arguments are not JSON ({where}): {error}; write {{"x": 1}}', BAD_DATA) from None
+    if not isinstance(value, dict):
+        raise CommandFailed(
+            f'the arguments are {_json_kind(value)} ({where}): write an object with their names, {{"x": 1}}', BAD_DATA
+        )
+    return value
+
+
+def _json_kind(value: Any) -> str:
+    return {list: "an array", str: "a string", bool: "true or false", type(None): "null"}.get(type(value), "a number")
+
+
+def wait_final(client: Client, task_id: str, limit: float | None) -> Any:
+    """The task when it is final, or as it is when the limit has passed."""
+    end = None if limit is None else time.monotonic() + limit
+    while True:
+        left = 30.0 if end is None else max(0.0, min(30.0, end - time.monotonic()))
+        task = client.get(f"/tasks/{task_id}", wait=f"{left:g}" if left else None)
+        if task["state"] in FINAL or left == 0.0:
+            return task
+
+
+@tasks.command("list")
+def list_tasks(
+    state: Annotated[list[str] | None, typer.Option("--state", help="Repeatable.")] = None,
+    name: Annotated[str | None, typer.Option("--name")] = None,
+    queue: Annotated[str | None, typer.Option("--queue")] = None,
+    tag: Annotated[str | None, typer.Option("--tag")] = None,
+    worker: Annotated[str | None, typer.Option("--worker")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 50,
+    cursor: Annotated[str | None, typer.Option("--cursor", help="From the answer before.")] = None,
+    url: options.Url = None,
+    token: options.Token = None,
+    output: options.Output = None,
+) -> None:
+    """The newest tasks."""
+    settings = options.client_settings(url, token, output)
+    with Client(settings) as client:
+        page = client.get(
+            "/tasks", state=",".join(state) if state else None, name=name, queue=queue, tag=tag, worker=worker,
+            limit=limit, cursor=cursor,
+        )  # fmt: skip
+    if settings.output == "json":
+        show.as_json(page)
+        return
+    show.table(page["items"], _COLUMNS, empty="no tasks")
+    if page.get("next_cursor"):
+        show.console().print(f"[dim]more: --cursor {page['next_cursor']}[/dim]")
+
+
+@tasks.command("get")
+def get_task(
+    task_id: Annotated[str, typer.Argument(metavar="ID")],
+    wait: Annotated[bool, typer.Option("--wait", help="Until it is final.")] = False,
+    url: options.Url = None,
+    token: options.Token = None,
+    output: options.Output = None,
+) -> None:
+    """One task with everything that is known of it."""
+    settings = options.client_settings(url, token, output)
+    with Client(settings) as client:
+        task = wait_final(client, _id(task_id), None) if wait else client.get(f"/tasks/{_id(task_id)}")
+    _show_one(task, settings.output)
+
+
+@tasks.command("cancel")
+def cancel_task(
+    task_id: Annotated[str, typer.Argument(metavar="ID")],
+    url: options.Url = None,
+    token: options.Token = None,
+    output: options.Output = None,
+) -> None:
+    """Cancel a task: waiting ones never start, running ones are stopped."""
+    settings = options.client_settings(url, token, output)
+    with Client(settings) as client:
+        answer = client.post(f"/tasks/{_id(task_id)}/cancel")
+    _show_one(answer, settings.output)
+
+
+@tasks.command("retry")
+def retry_task(
+    task_id: Annotated[str, typer.Argument(metavar="ID")],
+    url: options.Url = None,
+    token: options.Token = None,
+    output: options.Output = None,
+) -> None:
+    """Post a finished task again, as a new one."""
+    settings = options.client_settings(url, token, output)
+    with Client(settings) as client:
+        task = client.post(f"/tasks/{_id(task_id)}/retry")
+    _show_one(task, settings.output)
+
+
+def _id(text: str) -> str:
+    if not text.isascii() or not text.isdigit():
+        raise CommandFailed(f'"{text}" is no task id (ID): write the number that submit printed', BAD_DATA)
+    return text
+
+
+def _show_one(task: Any, output: str) -> None:
+    if output == "json":
+        show.as_json(task)
+    else:
+        show.record(task)
