@@ -45,7 +45,8 @@ class Client:
                 UNAVAILABLE,
             ) from None
         except httpx.HTTPError as error:
-            raise CommandFailed(f"the connection failed ({self.url}): {error or type(error).__name__}", UNAVAILABLE) from None
+            detail = str(error) or type(error).__name__
+            raise CommandFailed(f"the connection failed ({self.url}): {detail}", UNAVAILABLE) from None
         if response.is_success:
             return _decoded(response, self.url)
         raise CommandFailed(explain(response, path), _code(response.status_code))
@@ -61,7 +62,7 @@ def _decoded(response: httpx.Response, url: str) -> Any:
     try:
         return response.json() if response.content else None
     except json.JSONDecodeError:
-        raise CommandFailed(f"the answer is not JSON ({url}): is this the address of a Callboard api?", UNAVAILABLE) from None
+        raise CommandFailed(f"the answer is not JSON ({url}): is this a Callboard api?", UNAVAILABLE) from None
 
 
 def explain(response: httpx.Response, path: str) -> str:

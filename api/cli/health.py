@@ -19,7 +19,7 @@ _PORTS = (8080, 8090, 8091, 8092)  # api, worker, coordinator, scheduler
 
 def healthcheck(
     url: options.Url = None,
-    live: Annotated[bool, typer.Option("--live", help="Only whether the process lives, not whether it is ready.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Only whether it lives, not whether it is ready.")] = False,
     output: options.Output = None,
 ) -> None:
     """Ask the node on this machine whether it is well; exit 0 when it is."""
@@ -35,8 +35,10 @@ def healthcheck(
                 raise CommandFailed(f"no answer ({base}{path}): {type(error).__name__}", UNAVAILABLE) from None
             if response.is_success:
                 return
-            raise CommandFailed(f"not well ({base}{path}): status {response.status_code}: {response.text[:300]}", FAILED)
-    raise CommandFailed(f"no node answers ({', '.join(_candidates(settings))}): name its address with --url", UNAVAILABLE)
+            detail = " ".join(response.text[:300].split())
+            raise CommandFailed(f"not well ({base}{path}): status {response.status_code}: {detail}", FAILED)
+    tried = ", ".join(_candidates(settings))
+    raise CommandFailed(f"no node answers ({tried}): name its address with --url", UNAVAILABLE)
 
 
 def _candidates(settings: Settings) -> list[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import Any
 
-import click
 import typer
 
 from api.cli import db, health, nodes, tasks, workers
 from api.cli.exits import USAGE, say_error
+
+# typer carries a click of its own: its public name for the base of all usage errors is their subclass.
+UsageError: Any = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="callboard",
@@ -41,14 +44,14 @@ def main(arguments: list[str]) -> int:
     try:
         code = app(args=arguments, prog_name="callboard", standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return USAGE
-    except click.UsageError as error:
+    except UsageError as error:
         where = error.ctx.command_path if error.ctx else "callboard"
-        print(f"error: {error.format_message()} ({where}): see `{where} --help`", file=sys.stderr)
+        if error.message.startswith("Usage:"):  # no arguments at all: the help is the message
+            print(error.message, file=sys.stderr)
+        else:
+            print(f"error: {error.format_message().rstrip('.')} ({where}): see `{where} --help`", file=sys.stderr)
         return USAGE
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,7 +14,7 @@ import typer
 from actors.model.errors import ConfigurationError
 from api.app_check import check_apps
 from api.cli import options
-from api.settings import Settings, default_executors
+from api.settings import Settings, default_executors, load
 from api.up import DEFAULTS, run_up
 from storage.embedded import running_url
 
@@ -142,7 +142,7 @@ def demo(
     """Run the system on real input, kill a worker in the middle, and show what happens."""
     from api.demo import run_demo
 
-    settings = options.load({"output": output}, environ={}, files=False)
+    settings = load({"output": output}, environ={}, files=False)
     _exit(trio.run(run_demo, data, workers, settings.output))
 
 

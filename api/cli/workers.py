@@ -63,7 +63,7 @@ def _resolve(client: Client, worker: str) -> str:
         return worker
     named = [str(item["id"]) for item in items if item["name"] == worker]
     if len(named) > 1:
-        raise CommandFailed(f'"{worker}" is the name of {len(named)} workers (ID): write one of {", ".join(named)}', FAILED)
+        raise CommandFailed(f'"{worker}" names {len(named)} workers (ID): write one of {", ".join(named)}', FAILED)
     return named[0] if named else worker
 
 
@@ -75,5 +75,5 @@ def tree(url: options.Url = None, token: options.Token = None, output: options.O
     if settings.output == "json":
         show.as_json(answer)
         return
-    for node in answer["items"] if "items" in answer else [answer]:
+    for node in answer.get("items", [answer]):
         show.tree(node)
