@@ -8,7 +8,6 @@ taken away is handed to the processes that run user code, in CALLBOARD_USER_PATH
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -43,14 +42,6 @@ def user_path(environ: Mapping[str, str]) -> str:
     except FileNotFoundError:
         pass  # the working directory was removed
     return os.pathsep.join(dict.fromkeys(folders))
-
-
-def installed_version() -> str:
-    """Our version; "0" in a tree that was never installed."""
-    try:
-        return importlib.metadata.version("callboard")
-    except importlib.metadata.PackageNotFoundError:
-        return "0"
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import typer
 from api.cli import options, show
 from api.cli.exits import FAILED, UNAVAILABLE, CommandFailed
 from api.settings import Settings, load
-from callboard.launcher import installed_version
+from callboard import __version__
 
 _PORTS = (8080, 8090, 8091, 8092)  # api, worker, coordinator, scheduler
 
@@ -52,7 +52,7 @@ def _candidates(settings: Settings) -> list[str]:
 
 def version(output: options.Output = None) -> None:
     """Versions of Callboard and of Python."""
-    versions = {"callboard": installed_version(), "python": platform.python_version()}
+    versions = {"callboard": __version__, "python": platform.python_version()}
     if load({"output": output}, files=False).output == "json":
         show.as_json(versions)
     else:

@@ -21,8 +21,8 @@ from storage.embedded.process import initialise, last_lines, start
 log = logging.getLogger(__name__)
 
 START_LIMIT = 60.0  # recovery after a crash with much log to replay takes long
-FAST_LIMIT = 2.0  # for the final checkpoint; together with the next one below the 5 s of `up`
-IMMEDIATE_LIMIT = 1.0
+FAST_LIMIT = 10.0  # for the final checkpoint; without it the next start has to recover
+IMMEDIATE_LIMIT = 0.5
 # After a SIGKILL of the postmaster its last backends need a moment to notice.
 _STILL_IN_USE = "still in use"
 CRASHES, PERIOD = 5, 60.0  # more crashes than this in so many seconds: give up
@@ -47,9 +47,9 @@ class Postmaster:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._descriptor, number)
 
-    async def stop(self) -> None:
+    async def stop(self, fast_limit: float) -> None:
         """Fast, then immediate, then for certain."""
-        for number, limit in ((signal.SIGINT, FAST_LIMIT), (signal.SIGQUIT, IMMEDIATE_LIMIT), (signal.SIGKILL, 5.0)):
+        for number, limit in ((signal.SIGINT, fast_limit), (signal.SIGQUIT, IMMEDIATE_LIMIT), (signal.SIGKILL, 5.0)):
             self.send(number)
             with trio.move_on_after(limit, shield=True):
                 await self.wait()
@@ -65,6 +65,7 @@ class EmbeddedServer:
     def __init__(self, data: Path) -> None:
         self.owner: Owner = server_owner()
         self.home: Home = make_home(data, self.owner)
+        self.fast_limit = FAST_LIMIT  # seconds that a stop leaves for the final checkpoint
         self.restarts = 0  # after crashes, not by hand
         self._sockets: Path | None = None  # the same for every process: clients keep the address
         self._postmaster: Postmaster | None = None
@@ -97,7 +98,7 @@ class EmbeddedServer:
                     code = await process.wait()
                 except BaseException:
                     with trio.CancelScope(shield=True):  # bounded: stop() ends with SIGKILL
-                        await process.stop()
+                        await process.stop(self.fast_limit)
                     self.home.remove_sockets(process.sockets)
                     raise
                 finally:
