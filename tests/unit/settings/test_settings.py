@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from api.settings import Settings, load, user_environment
 from api.settings_sources import parse_env_line
 
 
-def problems(flags: dict[str, object], environ: dict[str, str], folder: Path) -> str:
+def problems(flags: Mapping[str, object], environ: dict[str, str], folder: Path) -> str:
     with pytest.raises(ConfigurationError) as caught:
         load(flags, environ=environ, folder=folder)
     return "\n".join(caught.value.problems)
