@@ -148,15 +148,16 @@ def demo(
 
 def run_roles(flags: dict[str, Any]) -> None:
     """Reads the settings, checks the apps, finds the database, and runs the node."""
-    from api.compose import run_node
-
     settings = options.node_settings(flags)
     if not settings.roles:
         raise ConfigurationError(["--roles: nothing to run; write one or more of scheduler, coordinator, api, worker"])
     _log(settings)
     if settings.has("worker") and settings.ready_fd is None:  # a supervisor has checked before it started us
         trio.run(check_apps, settings)
-    _exit(trio.run(run_node, with_database(settings)))
+    settings = with_database(settings)
+    from api.compose import run_node  # it loads every room; a mistake in the settings is answered before
+
+    _exit(trio.run(run_node, settings))
 
 
 def with_database(settings: Settings) -> Settings:

@@ -78,7 +78,7 @@ class Home:
             password = self.password_file.read_text().strip()
         except PermissionError:
             raise StorageRefused(f"{self.password_file}: only its owner may read it; run as that user") from None
-        return f"postgresql://postgres:{quote(password)}@/postgres?host={quote(str(sockets))}&port={PORT}"
+        return f"postgresql://postgres:{quote(password)}@/postgres?host={quote(str(sockets))}"
 
     def pid_file(self) -> PidFile | None:
         """None when there is no whole one."""
@@ -158,7 +158,7 @@ def make_home(data: Path, owner: Owner) -> Home:
         home.path.mkdir(mode=0o700 if owner.is_us else 0o711, parents=True, exist_ok=True)
         if not home.password_file.exists():
             _write_private(home.password_file, secrets.token_urlsafe(24))
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+    except OSError as error:
         raise ConfigurationError(
             [f'--data="{data}": {error.strerror} ({error.filename}); choose a folder that you may write to']
         ) from None

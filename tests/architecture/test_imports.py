@@ -31,11 +31,11 @@ def test_the_contracts_between_rooms_hold() -> None:
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
 
 
-@pytest.mark.parametrize("room", ["transport", "protos", "storage"])
-def test_grpclib_meets_the_loop_of_trio_asyncio_whichever_room_comes_first(room: str) -> None:
+@pytest.mark.parametrize("rooms", ["transport", "protos", "storage, transport", "actors.runtime.aio, transport"])
+def test_grpclib_meets_the_loop_of_trio_asyncio_whichever_room_comes_first(rooms: str) -> None:
     """From 3.12 on grpclib binds asyncio.current_task when it is imported; it must be the patched one."""
     run_fresh(
-        f"import {room}, grpclib.utils, grpclib.server, asyncio\n"
+        f"import {rooms}, grpclib.utils, grpclib.server, asyncio\n"
         "import trio, trio_asyncio\n"
         "from grpclib.utils import Wrapper\n"
         "async def inside():\n"

