@@ -53,7 +53,7 @@ async def check_apps(settings: Settings) -> None:
     missing = [app for app in settings.app if _is_missing_file(app)]
     if missing:
         raise ConfigurationError(
-            [f'--app="{app}": there is no such file in {os.getcwd()}; write its path' for app in missing]
+            [f'--app="{app}": there is no such file; write the path of a Python file' for app in missing]
         )
     environ = os.environ
     command = [sys.executable, "-P", "-c", _CHECK, user_path(environ), *settings.app]

@@ -22,7 +22,7 @@ import trio
 from actors.model.errors import CallboardError, RestartLimitReached
 from api.settings import Settings
 from api.settings_keys import BY_VARIABLE
-from callboard.launcher import command
+from callboard.launcher import USER_PATH, command, user_path
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,8 @@ class ChildRefused(CallboardError):
 
 def child_environment(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
     """Everything of ours replaced by the child's settings; the rest passed on for user code."""
-    return {name: value for name, value in environ.items() if name not in BY_VARIABLE} | settings.environment()
+    foreign = {name: value for name, value in environ.items() if name not in BY_VARIABLE}
+    return {**foreign, USER_PATH: user_path(environ), **settings.environment()}
 
 
 class Hurry:

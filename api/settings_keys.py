@@ -92,6 +92,11 @@ def items(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def apps(value: str) -> tuple[str, ...]:
+    """Modules stay names; files become absolute paths, because other processes read them."""
+    return tuple(str(path(app)) if app.endswith(".py") or "/" in app else app for app in items(value))
+
+
 def roles(value: str) -> tuple[str, ...]:
     given = items(value)
     if not given or set(given) - set(ROLES):
@@ -154,7 +159,7 @@ KEYS: Mapping[str, Key] = {
             "coordinator_addresses", addresses, "write http://HOST:PORT, several separated by commas",
             variable="COORDINATOR_ADDRESS",
         ),
-        _key("app", items, "write module names or paths of Python files, separated by commas"),
+        _key("app", apps, "write module names or paths of Python files, separated by commas"),
         _key("workers", whole(0, 256), "write a whole number from 0 to 256"),
         _key("slots", whole(1, 10_000), "write a whole number from 1 to 10000"),
         _key("executors", whole(1, 256), "write a whole number from 1 to 256"),

@@ -137,6 +137,11 @@ def test_settings_travel_to_a_child_as_variables(tmp_path: Path) -> None:
     assert load(environ=parent.environment(), folder=tmp_path) == parent
 
 
+def test_app_files_become_absolute_and_modules_stay_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load({"app": ["a.py", "pkg.mod"]}, environ={}).app == (str(tmp_path / "a.py"), "pkg.mod")
+
+
 def test_user_code_is_not_handed_our_secrets() -> None:
     environ = {"CALLBOARD_TOKEN": "s", "DATABASE_URL": "postgresql://x", "HOME": "/h", "CALLBOARD_USER_PATH": "/app"}
     assert user_environment(environ) == {"HOME": "/h", "CALLBOARD_USER_PATH": "/app"}
