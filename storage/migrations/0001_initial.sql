@@ -150,3 +150,10 @@ LANGUAGE sql VOLATILE AS $$
                  coalesce((backoff->>'base')::float8, 1)
                  * CASE WHEN backoff->>'kind' = 'fixed' THEN 1 ELSE power(2, least(tries - 1, 62)) END)
 $$;
+
+-- What a renewal reads to pass cancels on.
+CREATE INDEX callboard_tasks_cancelling ON callboard_tasks (session_id)
+    WHERE state IN ('assigned', 'running') AND cancel_requested_at IS NOT NULL;
+-- What the sweep reads: assignments that nobody acknowledged, attempts past their time.
+CREATE INDEX callboard_tasks_unacknowledged ON callboard_tasks (ack_by) WHERE state = 'assigned' AND ack_by IS NOT NULL;
+CREATE INDEX callboard_tasks_overdue ON callboard_tasks (exec_until) WHERE state = 'running' AND exec_until IS NOT NULL;

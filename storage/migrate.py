@@ -1,0 +1,101 @@
+"""Migrations: numbered SQL files with checksums, forward only, one transaction each."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+
+import asyncpg
+import trio_asyncio
+from asyncpg import exceptions as pg
+
+from actors.model.errors import StorageRefused
+from storage.pool import CONNECT_LIMIT, Connection, connect, translated
+from storage.url import DatabaseUrl
+
+LOCK = 0x63616C6C626F6172  # "callboar": the advisory lock of whoever migrates
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    number: int
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def migrations() -> list[Migration]:
+    """All that this release knows, in order."""
+    found = []
+    for entry in (files("storage") / "migrations").iterdir():
+        match = re.fullmatch(r"(\d{4})_(\w+)\.sql", entry.name)
+        if match:
+            found.append(Migration(int(match[1]), match[2], entry.read_text(encoding="utf-8")))
+    return sorted(found, key=lambda migration: migration.number)
+
+
+async def pending(url: DatabaseUrl) -> list[Migration]:
+    """Trio-flavoured. What is not applied yet; raises StorageRefused when an applied file was changed."""
+    return await trio_asyncio.aio_as_trio(_with_connection)(url, _pending)
+
+
+async def migrate(url: DatabaseUrl) -> list[Migration]:
+    """Trio-flavoured. Applies what is pending and returns it; raises StorageRefused when the role may not."""
+    return await trio_asyncio.aio_as_trio(_with_connection)(url, _apply)
+
+
+async def _with_connection(url: DatabaseUrl, work: object) -> list[Migration]:
+    connection: Connection | None = None
+    try:
+        connection = await connect(url, "callboard migrate", None, url.connect_timeout or CONNECT_LIMIT)
+        result: list[Migration] = await work(connection, url)  # type: ignore[operator]  # one of the two below
+        return result
+    except (pg.InsufficientPrivilegeError, pg.ReadOnlySQLTransactionError) as error:
+        raise StorageRefused(
+            f"the database role may not migrate ({error}): run `callboard db migrate` with a role that owns the schema"
+        ) from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise translated(error) from error
+    finally:
+        if connection is not None:
+            connection.terminate()
+
+
+async def _pending(connection: Connection, url: DatabaseUrl) -> list[Migration]:
+    if await connection.fetchval("SELECT to_regclass('callboard_migrations')") is None:
+        return migrations()
+    applied = dict(await connection.fetch("SELECT number, checksum FROM callboard_migrations"))
+    known = {migration.number for migration in migrations()}
+    if newer := sorted(set(applied) - known):
+        raise StorageRefused(f"the database has migration {newer[-1]}, this release knows up to {max(known)}: upgrade")
+    for migration in migrations():
+        if migration.number in applied and applied[migration.number] != migration.checksum:
+            raise StorageRefused(f"migration {migration.number:04}_{migration.name} was changed after it was applied")
+    return [migration for migration in migrations() if migration.number not in applied]
+
+
+async def _apply(connection: Connection, url: DatabaseUrl) -> list[Migration]:
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+        if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", url.schema):
+            await connection.execute(f"CREATE SCHEMA {url.search_path}")
+        todo = await _pending(connection, url)
+        if todo:
+            await connection.execute(
+                "CREATE TABLE IF NOT EXISTS callboard_migrations (number integer PRIMARY KEY, name text NOT NULL,"
+                " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+            )
+        for migration in todo:
+            await connection.execute(migration.text)
+            await connection.execute(
+                "INSERT INTO callboard_migrations (number, name, checksum) VALUES ($1, $2, $3)",
+                migration.number,
+                migration.name,
+                migration.checksum,
+            )
+    return todo

@@ -1,0 +1,54 @@
+-- T4, T5, T7, T9, T12, T16, T17 and refusals. $1 ids, $2 attempts, $3 lease keys, $4 kinds, $5 bodies.
+-- Kinds: 1 failed, 2 failed for good, 3 timed out, 4 cancelled, 5 crashed, 6 released, 7 snoozed, 8 refused.
+WITH held AS MATERIALIZED (
+    SELECT o.n, o.kind, o.body::jsonb AS body, hashtextextended(o.kind::text || o.body, 0) AS hash,
+           t.id, t.attempt, t.lease_key, t.session_id, t.assigned_at, t.started_at, t.tries, t.undelivered,
+           t.cancel_requested_at IS NOT NULL AS wish, t.retry_on_crash,
+           CASE WHEN t.last_crash_at > clock_timestamp() - interval '72 hours' THEN t.crashes ELSE 0 END + 1 AS crash,
+           coalesce(t.max_tries, h.max_tries, $6) AS max_tries, coalesce(t.backoff, h.backoff) AS backoff
+    FROM unnest($1::bigint[], $2::int[], $3::uuid[], $4::int[], $5::text[]) WITH ORDINALITY AS o (id, attempt, key, kind, body, n)
+    JOIN callboard_tasks t ON t.id = o.id AND t.attempt = o.attempt AND t.lease_key = o.key
+    JOIN callboard_lanes l ON l.id = t.lane_id
+    LEFT JOIN callboard_handlers h ON h.name = l.name
+    WHERE t.state IN ('assigned', 'running')
+    ORDER BY t.id FOR UPDATE OF t
+), decided AS MATERIALIZED (
+    SELECT *, CASE
+        WHEN kind = 2 OR kind IN (1, 3) AND tries + 1 >= max_tries THEN 'failed'
+        WHEN wish THEN 'cancelled'
+        WHEN kind = 5 AND NOT retry_on_crash THEN 'failed'
+        WHEN kind = 5 AND crash >= 3 THEN 'quarantined'
+        ELSE 'queued' END AS next,
+      CASE
+        WHEN kind IN (1, 3) THEN coalesce((body->>'after')::float8, callboard_backoff(backoff, tries + 1))
+        WHEN kind = 5 AND crash > 1 THEN 1
+        WHEN kind = 7 THEN coalesce((body->>'after')::float8, extract(epoch FROM (body->>'until')::timestamptz - clock_timestamp()), 0)
+        WHEN kind = 8 THEN CASE WHEN undelivered + 1 >= 10 THEN 60 ELSE 0.2 END
+        ELSE 0 END AS wait
+    FROM held
+), changed AS (
+    UPDATE callboard_tasks t
+    SET state = d.next,
+        tries = t.tries + (d.kind IN (1, 2, 3))::int,
+        crashes = CASE WHEN d.kind = 5 THEN d.crash ELSE t.crashes END,
+        last_crash_at = CASE WHEN d.kind = 5 THEN clock_timestamp() ELSE t.last_crash_at END,
+        undelivered = least(t.undelivered + (d.kind = 8)::int, 10000),
+        snoozes = t.snoozes + (d.kind = 7)::int,
+        error = CASE WHEN d.kind IN (1, 2, 3, 5) THEN d.body - 'after' - 'evidence' ELSE t.error END,
+        run_at = CASE WHEN d.next = 'queued' THEN clock_timestamp() + make_interval(secs => least(greatest(d.wait, 0), 1e9)) ELSE t.run_at END,
+        finished_at = CASE WHEN d.next <> 'queued' THEN clock_timestamp() END,
+        started_at = CASE WHEN d.next <> 'queued' AND d.kind IN (1, 2, 3, 5) THEN coalesce(t.started_at, t.assigned_at) ELSE t.started_at END,
+        lease_key = CASE WHEN d.next <> 'queued' THEN t.lease_key END,
+        session_id = CASE WHEN d.next <> 'queued' THEN t.session_id END,
+        result_hash = CASE WHEN d.next <> 'queued' THEN d.hash END,
+        ack_by = NULL, exec_until = NULL
+    FROM decided d WHERE t.id = d.id AND t.attempt = d.attempt
+    RETURNING d.n
+), noted AS (
+    INSERT INTO callboard_attempts (task_id, attempt, lease_key, outcome, outcome_hash, session_id, assigned_at, started_at, error, evidence)
+    SELECT id, attempt, lease_key,
+           (ARRAY['failed', 'failed', 'timed_out', 'cancelled', 'crashed', 'released', 'snoozed', 'refused'])[kind],
+           hash, session_id, assigned_at, started_at, nullif(body - 'after' - 'evidence', '{}'), body->'evidence'
+    FROM decided
+)
+SELECT array_agg(n::int) FROM changed

@@ -1,0 +1,11 @@
+SELECT t.id, l.name, coalesce(l.queue, h.queue, 'default') AS queue, t.state, t.args::text AS args, t.priority, t.attempt,
+       t.tries, coalesce(t.max_tries, h.max_tries, 4) AS max_tries, t.crashes, t.snoozes, t.undelivered, t.run_at,
+       t.created_at, t.assigned_at, t.started_at, t.finished_at, coalesce(t.timeout, h.timeout) AS timeout, t.expires_at,
+       t.exclusive, t.retry_on_crash, w.worker,
+       CASE WHEN t.state IN ('assigned', 'running') THEN w.http_address END AS worker_http,
+       t.result::text AS result, t.error::text AS error, t.progress::text AS progress, t.tags, t.metadata::text AS metadata,
+       t.retry_of, t.submitted_by, t.cancel_requested_at, clock_timestamp() AS now
+FROM callboard_tasks t
+JOIN callboard_lanes l ON l.id = t.lane_id
+LEFT JOIN callboard_handlers h ON h.name = l.name
+LEFT JOIN callboard_workers w ON w.session_id = t.session_id

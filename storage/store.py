@@ -1,0 +1,53 @@
+"""The PostgreSQL store, whole: pools, lanes, wake-ups, and the two ports over them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from storage.dispatch import PostgresDispatch
+from storage.lanes import Lanes
+from storage.notify import Notifier
+from storage.overview import PostgresOverview
+from storage.pool import Pool, open_pool
+from storage.tasks import PostgresTasks
+from storage.url import parse_url
+
+CONTROL_LIMIT, WORK_LIMIT, API_LIMIT = 2.0, 5.0, 10.0  # seconds a statement
+
+
+class PostgresTaskStore(PostgresTasks, PostgresOverview):
+    """The TaskStore port."""
+
+    def __init__(self, pool: Pool, lanes: Lanes, notifier: Notifier) -> None:
+        PostgresTasks.__init__(self, pool, lanes, notifier)
+        PostgresOverview.__init__(self, pool, notifier)
+
+
+class Store:
+    """What a server node has of the database."""
+
+    def __init__(self, tasks: PostgresTaskStore, dispatch: PostgresDispatch, notifier: Notifier) -> None:
+        self.tasks, self.dispatch, self.notifier = tasks, dispatch, notifier
+
+
+@asynccontextmanager
+async def open_store(database_url: str, *, default_timeout: float | None = None) -> AsyncIterator[Store]:
+    """Trio-flavoured; inside the loop. Connects when first used."""
+    url = parse_url(database_url)
+    size = url.connection_limit or 12
+    async with (
+        open_pool(url, name="control", size=2, statement_limit=CONTROL_LIMIT) as control,
+        open_pool(url, name="work", size=max(2, size // 3), statement_limit=WORK_LIMIT) as work,
+        open_pool(url, name="api", size=max(2, size // 2), statement_limit=API_LIMIT) as api,
+    ):
+        notifier = Notifier(url, api)
+        lanes, api_lanes = Lanes(work), Lanes(api)
+        yield Store(
+            PostgresTaskStore(api, api_lanes, notifier),
+            PostgresDispatch(control, work, lanes, notifier, default_timeout),
+            notifier,
+        )
+        await trio.lowlevel.checkpoint()
