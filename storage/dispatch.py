@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import asyncpg
+
 from actors.model.columns import Assignment, Outcome, Outcomes, Verdict
 from actors.model.errors import BadValue
 from actors.model.ports import Claimed, Lane, Renewed, Wishes
@@ -76,13 +78,13 @@ class PostgresDispatch:
         rows = await self._work.fetch(sql("claimed"), uuid.UUID(bytes=lease_key), [session for session, _ in sessions])
         return await self._shares(rows, lease_key)
 
-    async def _shares(self, rows: Sequence[Mapping[str, Any]], lease_key: bytes) -> list[Claimed]:
+    async def _shares(self, rows: Sequence[asyncpg.Record], lease_key: bytes) -> list[Claimed]:
         found = [row for row in rows if row["place"] is not None]
         if any(not self._lanes.knows(row["lanes"]) for row in found):
             await self._lanes.read()
         return [Claimed(row["place"], self._assignment(row, lease_key)) for row in found]
 
-    def _assignment(self, row: Mapping[str, Any], lease_key: bytes) -> Assignment:
+    def _assignment(self, row: asyncpg.Record, lease_key: bytes) -> Assignment:
         names, name_index, defaults = self._lanes.columns(row["lanes"], self._default_timeout)
         timeouts = row["timeouts"]
         if min(timeouts) < 0:
@@ -131,7 +133,7 @@ class PostgresDispatch:
             return await self._complete((ids, attempts, keys, [kind], [storable(body)]))
 
     async def _complete(self, columns: Columns) -> list[Verdict]:
-        ids, attempts, keys, kinds, bodies = columns
+        ids, _, _, kinds, _ = columns
         verdicts = [Verdict.FENCED] * len(ids)
         good = [place for place, kind in enumerate(kinds) if kind == Outcome.SUCCEEDED] if any(kinds) else None
         if good is None or good:

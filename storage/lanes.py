@@ -10,30 +10,7 @@ from actors.model.ports import Lane
 from actors.model.task import DEFAULT_QUEUE
 from actors.model.worker import HandlerInfo
 from storage.pool import Pool
-
-READ = """
-SELECT l.id, l.name, coalesce(l.queue, h.queue, $1) AS queue, l.queue AS given, l.requirements::text, h.timeout
-FROM callboard_lanes l LEFT JOIN callboard_handlers h ON h.name = l.name ORDER BY l.id
-"""
-INTERN = """
-WITH wanted AS (SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) AS w (name, queue)),
-added AS (
-    INSERT INTO callboard_lanes (name, queue) SELECT name, queue FROM wanted
-    ON CONFLICT (name, coalesce(queue, ''), requirements) DO NOTHING RETURNING id, name, queue
-)
-SELECT id, name, queue FROM added
-UNION
-SELECT l.id, l.name, l.queue FROM callboard_lanes l JOIN wanted w ON l.name = w.name AND l.queue IS NOT DISTINCT FROM w.queue
-WHERE l.requirements = '{}'
-"""
-DECLARE = """
-INSERT INTO callboard_handlers AS h (name, queue, max_tries, timeout, backoff, args)
-SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::float8[], $5::jsonb[], $6::jsonb[]) ORDER BY 1
-ON CONFLICT (name) DO UPDATE SET queue = excluded.queue, max_tries = excluded.max_tries, timeout = excluded.timeout,
-    backoff = excluded.backoff, args = excluded.args, declared_at = clock_timestamp()
-WHERE (h.queue, h.max_tries, h.timeout, h.backoff, h.args)
-      IS DISTINCT FROM (excluded.queue, excluded.max_tries, excluded.timeout, excluded.backoff, excluded.args)
-"""
+from storage.queries import sql
 
 Key = tuple[str, str | None]  # name, given queue
 
@@ -48,7 +25,7 @@ class Lanes:
         self._timeouts: dict[int, float | None] = {}
 
     async def read(self) -> list[Lane]:
-        rows = await self._pool.fetch(READ, DEFAULT_QUEUE)
+        rows = await self._pool.fetch(sql("lanes"), DEFAULT_QUEUE)
         self._lanes = {
             row["id"]: Lane(row["id"], row["name"], row["queue"], json.loads(row["requirements"])) for row in rows
         }
@@ -60,7 +37,9 @@ class Lanes:
         """Numbers for kinds of tasks; new ones are added."""
         unknown = {key for key in keys if key not in self._ids}
         while unknown:
-            rows = await self._pool.fetch(INTERN, [name for name, _ in unknown], [queue for _, queue in unknown])
+            rows = await self._pool.fetch(
+                sql("intern_lanes"), [name for name, _ in unknown], [queue for _, queue in unknown]
+            )
             self._ids.update({(row["name"], row["queue"]): row["id"] for row in rows})
             # A lane that another session added at this very moment shows in the next round.
             unknown = {key for key in unknown if key not in self._ids}
@@ -69,7 +48,7 @@ class Lanes:
     async def declare(self, handlers: Sequence[HandlerInfo]) -> None:
         if handlers:
             await self._pool.execute(
-                DECLARE,
+                sql("declare_handlers"),
                 [handler.name for handler in handlers],
                 [handler.queue for handler in handlers],
                 [handler.max_tries for handler in handlers],

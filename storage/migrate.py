@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -14,6 +15,8 @@ from asyncpg import exceptions as pg
 from actors.model.errors import StorageRefused
 from storage.pool import CONNECT_LIMIT, Connection, connect, translated
 from storage.url import DatabaseUrl
+
+Work = Callable[[Connection, DatabaseUrl], Awaitable[list["Migration"]]]
 
 LOCK = 0x63616C6C626F6172  # "callboar": the advisory lock of whoever migrates
 
@@ -41,20 +44,24 @@ def migrations() -> list[Migration]:
 
 async def pending(url: DatabaseUrl) -> list[Migration]:
     """Trio-flavoured. What is not applied yet; raises StorageRefused when an applied file was changed."""
-    return await trio_asyncio.aio_as_trio(_with_connection)(url, _pending)
+    return await _crossing(url, _pending)
 
 
 async def migrate(url: DatabaseUrl) -> list[Migration]:
     """Trio-flavoured. Applies what is pending and returns it; raises StorageRefused when the role may not."""
-    return await trio_asyncio.aio_as_trio(_with_connection)(url, _apply)
+    return await _crossing(url, _apply)
 
 
-async def _with_connection(url: DatabaseUrl, work: object) -> list[Migration]:
+async def _crossing(url: DatabaseUrl, work: Work) -> list[Migration]:
+    result: list[Migration] = await trio_asyncio.aio_as_trio(_with_connection)(url, work)
+    return result
+
+
+async def _with_connection(url: DatabaseUrl, work: Work) -> list[Migration]:
     connection: Connection | None = None
     try:
         connection = await connect(url, "callboard migrate", None, url.connect_timeout or CONNECT_LIMIT)
-        result: list[Migration] = await work(connection, url)  # type: ignore[operator]  # one of the two below
-        return result
+        return await work(connection, url)
     except (pg.InsufficientPrivilegeError, pg.ReadOnlySQLTransactionError) as error:
         raise StorageRefused(
             f"the database role may not migrate ({error}): run `callboard db migrate` with a role that owns the schema"
@@ -69,7 +76,8 @@ async def _with_connection(url: DatabaseUrl, work: object) -> list[Migration]:
 async def _pending(connection: Connection, url: DatabaseUrl) -> list[Migration]:
     if await connection.fetchval("SELECT to_regclass('callboard_migrations')") is None:
         return migrations()
-    applied = dict(await connection.fetch("SELECT number, checksum FROM callboard_migrations"))
+    rows = await connection.fetch("SELECT number, checksum FROM callboard_migrations")
+    applied = {row["number"]: row["checksum"] for row in rows}
     known = {migration.number for migration in migrations()}
     if newer := sorted(set(applied) - known):
         raise StorageRefused(f"the database has migration {newer[-1]}, this release knows up to {max(known)}: upgrade")

@@ -75,7 +75,8 @@ class Pool:
 
         Raises StorageTimeout (outcome unknown), StorageUnavailable, StorageRefused, BadValue.
         """
-        return await trio_asyncio.aio_as_trio(self._run)(work, limit or self._limit)
+        result: T = await trio_asyncio.aio_as_trio(self._run)(work, limit or self._limit)
+        return result
 
     async def fetch(self, query: str, *args: Any, limit: float | None = None) -> list[asyncpg.Record]:
         return await self.run(lambda connection: connection.fetch(query, *args), limit=limit)

@@ -14,10 +14,6 @@ from storage.notify import Notifier
 from storage.pool import Connection, Pool
 from storage.queries import sql
 
-KNOWN = """
-SELECT u.n::int AS n, k.task_id, k.request_hash IS NOT DISTINCT FROM u.hash AS same
-FROM unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS u (key, hash, n) JOIN callboard_idempotency_keys k ON k.key = u.key
-"""
 GROUP_LIMIT = 30.0  # seconds for a group of 10,000
 
 
@@ -65,7 +61,9 @@ class Submission:
     ) -> None:
         places = [place for place, number in enumerate(ids) if number is None]
         rows = await self._pool.fetch(
-            KNOWN, [tasks[place].idempotency_key for place in places], [tasks[place].request_hash for place in places]
+            sql("known_keys"),
+            [tasks[place].idempotency_key for place in places],
+            [tasks[place].request_hash for place in places],
         )
         for row in rows:
             place = places[row["n"] - 1]

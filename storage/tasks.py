@@ -104,10 +104,7 @@ class PostgresTasks:
 
     async def cancel(self, task_id: int) -> str:
         row = await self._pool.fetchrow(
-            "UPDATE callboard_tasks SET state = CASE WHEN state IN ('queued', 'blocked') THEN 'cancelled' ELSE state END,"
-            " finished_at = CASE WHEN state IN ('queued', 'blocked') THEN clock_timestamp() END,"
-            " cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp())"
-            " WHERE id = $1 AND finished_at IS NULL RETURNING state",
+            sql("cancel"),
             task_id,
         )
         if row is None:
@@ -136,7 +133,7 @@ class PostgresTasks:
                 )
                 if other is not None:
                     raise Conflict(f"task {other} is an unfinished retry of task {task_id}", state=task.state)
-                return await connection.fetchval(
+                made: int | None = await connection.fetchval(
                     "INSERT INTO callboard_tasks (lane_id, args, priority, timeout, max_tries, backoff, exclusive,"
                     " retry_on_crash, tags, metadata, retry_of, submitted_by)"
                     " SELECT lane_id, args, priority, timeout, max_tries, backoff, exclusive, retry_on_crash, tags,"
@@ -144,6 +141,7 @@ class PostgresTasks:
                     task_id,
                     submitted_by,
                 )
+                return made
 
         made = await self._pool.run(post)
         if made is None:
