@@ -13,7 +13,8 @@ import trio_asyncio
 from asyncpg import exceptions as pg
 
 from actors.model.errors import StorageRefused
-from storage.pool import CONNECT_LIMIT, Connection, connect, translated
+from storage.connect import CONNECT_LIMIT, Connection, connect
+from storage.faults import translated
 from storage.url import DatabaseUrl
 
 Work = Callable[[Connection, DatabaseUrl], Awaitable[list["Migration"]]]

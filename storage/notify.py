@@ -15,7 +15,8 @@ from typing import Any
 import trio
 import trio_asyncio
 
-from storage.pool import Connection, Pool, connect
+from storage.connect import Connection, connect
+from storage.pool import Pool
 from storage.url import DatabaseUrl
 
 log = logging.getLogger(__name__)

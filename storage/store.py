@@ -11,7 +11,7 @@ from storage.dispatch import PostgresDispatch
 from storage.lanes import Lanes
 from storage.notify import Notifier
 from storage.overview import PostgresOverview
-from storage.pool import Pool, open_pool
+from storage.pool import FITTED_PLANS, STEADY_PLANS, Pool, open_pool
 from storage.tasks import PostgresTasks
 from storage.url import parse_url
 
@@ -39,9 +39,9 @@ async def open_store(database_url: str, *, default_timeout: float | None = None)
     url = parse_url(database_url)
     size = url.connection_limit or 12
     async with (
-        open_pool(url, name="control", size=2, statement_limit=CONTROL_LIMIT) as control,
-        open_pool(url, name="work", size=max(2, size // 3), statement_limit=WORK_LIMIT) as work,
-        open_pool(url, name="api", size=max(2, size // 2), statement_limit=API_LIMIT) as api,
+        open_pool(url, name="control", size=2, statement_limit=CONTROL_LIMIT, settings=STEADY_PLANS) as control,
+        open_pool(url, name="work", size=max(2, size // 3), statement_limit=WORK_LIMIT, settings=STEADY_PLANS) as work,
+        open_pool(url, name="api", size=max(2, size // 2), statement_limit=API_LIMIT, settings=FITTED_PLANS) as api,
     ):
         notifier = Notifier(url, api)
         lanes, api_lanes = Lanes(work), Lanes(api)

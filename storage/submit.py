@@ -11,7 +11,8 @@ from actors.model.ports import Submitted
 from actors.model.task import NewTask
 from storage.lanes import Lanes
 from storage.notify import Notifier
-from storage.pool import Connection, Pool
+from storage.connect import Connection
+from storage.pool import Pool
 from storage.queries import sql
 
 GROUP_LIMIT = 30.0  # seconds for a group of 10,000

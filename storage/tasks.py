@@ -13,7 +13,8 @@ from actors.model.ports import Submitted, TaskFilter, TaskPatch
 from actors.model.task import FINAL, Attempt, NewTask, Task, TaskState
 from storage.lanes import Lanes
 from storage.notify import Notifier
-from storage.pool import Connection, Pool
+from storage.connect import Connection
+from storage.pool import Pool
 from storage.queries import sql
 from storage.submit import Submission
 

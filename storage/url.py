@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -20,7 +21,7 @@ class DatabaseUrl:
     host: str
     port: int
     user: str
-    password: str | None
+    password: str | None = field(repr=False)
     database: str
     schema: str = "public"
     connection_limit: int | None = None
@@ -46,9 +47,34 @@ class DatabaseUrl:
             arguments["ssl"] = self.sslmode if self.sslmode != "no-verify" else _unverified()
         return arguments
 
+    def session_settings(self, statement_limit: float | None, more: Mapping[str, str]) -> dict[str, str]:
+        """What every session of ours runs with; no statement limit is for migrations."""
+        settings = {
+            "search_path": self.search_path,
+            "synchronous_commit": "on",
+            "lock_timeout": "1000" if statement_limit else "2000",
+            "idle_in_transaction_session_timeout": "5000",
+            "jit": "off",
+            **more,
+        }
+        if statement_limit:
+            settings["statement_timeout"] = str(int(statement_limit * 1000))
+        return settings
+
+    def local_settings(self, statement_limit: float | None, more: Mapping[str, str]) -> list[str]:
+        """The same for one transaction, as statements. The values are ours, but for the schema, which is quoted."""
+        return [
+            f"SET LOCAL {name} = {value if name == 'search_path' else _literal(value)}"
+            for name, value in self.session_settings(statement_limit, more).items()
+        ]
+
     def __str__(self) -> str:
         secret = ":****" if self.password else ""
         return f"postgresql://{self.user}{secret}@{self.host}:{self.port}/{self.database}?schema={self.schema}"
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _unverified() -> ssl.SSLContext:

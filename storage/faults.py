@@ -1,0 +1,72 @@
+"""What the driver raises, sorted: worth another try, broken, harmless; and translated into our errors."""
+
+from __future__ import annotations
+
+import ssl
+
+import asyncpg
+from asyncpg import exceptions as pg
+
+from actors.model.errors import BadValue, StorageError, StorageRefused, StorageTimeout, StorageUnavailable
+
+# The connection is gone, or must be given up: an answer may be on its way.
+BROKEN = (
+    pg.PostgresConnectionError,  # 08
+    pg.AdminShutdownError,  # 57P01
+    pg.CrashShutdownError,  # 57P02
+    pg.CannotConnectNowError,  # 57P03
+    pg.ReadOnlySQLTransactionError,  # a standby: connect anew, to the new primary
+    pg.InterfaceError,
+    pg.InternalClientError,
+    OSError,
+    EOFError,
+)
+# Worth one more try: the statement had no effect, or may be repeated.
+AGAIN = (
+    *BROKEN,
+    pg.SerializationError,  # 40001
+    pg.DeadlockDetectedError,  # 40P01
+    pg.LockNotAvailableError,  # 55P03
+    pg.TooManyConnectionsError,  # 53300
+    pg.InvalidCachedStatementError,  # a migration changed the table under a prepared statement
+)
+# The server answered no to one statement; the connection is as good as before.
+HARMLESS = (
+    pg.QueryCanceledError,
+    pg.DataError,
+    pg.IntegrityConstraintViolationError,
+    pg.SerializationError,
+    pg.DeadlockDetectedError,
+    pg.LockNotAvailableError,
+    UnicodeError,
+)
+_REFUSED = (
+    pg.InvalidAuthorizationSpecificationError,  # 28
+    pg.InvalidCatalogNameError,  # 3D000
+    pg.InvalidSchemaNameError,  # 3F000
+    pg.InsufficientPrivilegeError,  # 42501
+    pg.ClientConfigurationError,
+    ssl.SSLError,
+)
+_SCHEMA = (pg.UndefinedTableError, pg.UndefinedColumnError, pg.UndefinedFunctionError)
+_INPUT = (pg.CheckViolationError, pg.NotNullViolationError, pg.DataError, UnicodeError)
+
+
+def translated(error: BaseException) -> BaseException:
+    """Ours for the driver's: nothing of asyncpg leaves this room. What is neither travels as it is."""
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, pg.QueryCanceledError):
+        return StorageTimeout(f"the database gave up a statement: {text}")
+    if isinstance(error, _REFUSED):
+        return StorageRefused(f"the database refused: {text}")
+    if isinstance(error, _SCHEMA):
+        return StorageRefused(f"the schema does not fit this program ({text}): run `callboard db migrate`")
+    if isinstance(error, _INPUT):
+        return BadValue("value", text)
+    if isinstance(error, AGAIN):
+        return StorageUnavailable(f"the database does not answer: {type(error).__name__}: {text}")
+    if isinstance(error, asyncpg.PostgresError):
+        code = error.sqlstate or ""
+        kind = StorageUnavailable if code[:2] in ("08", "40", "53", "55", "57", "58") else StorageError
+        return kind(f"the database answered {code}: {text}")
+    return error

@@ -1,0 +1,217 @@
+"""T1: what a claim takes, in which order, for whom."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+import trio
+
+from actors.model.columns import EXCLUSIVE, SOLO, split_blob
+from actors.model.ports import Claimed
+from tests.support.bench import Bench
+
+
+async def test_a_claim_raises_the_attempt_and_draws_one_key(bench: Bench) -> None:
+    ids = await bench.put(3)
+    session, key = await bench.session(), os.urandom(16)
+    assignment = await bench.claim(session, key=key)
+    assert assignment is not None
+    assert (assignment.ids, assignment.attempts, assignment.lease_key) == (ids, [1, 1, 1], key)
+    assert [assignment.names[index] for index in assignment.name_index] == ["demo"] * 3
+    row = await bench.task(ids[0])
+    assert (row["state"], row["attempt"], row["lease_key"].bytes) == ("assigned", 1, key)
+    assert row["session_id"] == session.id
+    assert row["ack_by"] is not None
+    assert row["assigned_at"] is not None
+
+
+async def test_payloads_travel_as_one_blob_in_the_same_order(bench: Bench) -> None:
+    await bench.put(1, args="""'{"text": "ümlaut 🙂"}'""")
+    await bench.put(1, args="""'{"n": 2}'""", priority="1")
+    assignment = await bench.claim(await bench.session())
+    assert assignment is not None
+    payloads = [json.loads(one) for one in split_blob(assignment.sizes, assignment.payloads)]
+    assert payloads == [{"n": 2}, {"text": "ümlaut 🙂"}]
+
+
+async def test_the_order_is_priority_then_time_then_id(bench: Bench) -> None:
+    late = await bench.put(1)
+    early = await bench.put(1)
+    await bench.database.execute(
+        "UPDATE callboard_tasks SET run_at = run_at - interval '1 hour' WHERE id = $1", early[0]
+    )
+    urgent = await bench.put(1, priority="1")
+    background = await bench.put(1, priority="4")
+    assignment = await bench.claim(await bench.session())
+    assert assignment is not None
+    assert assignment.ids == urgent + early + late + background
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"expires_at": "clock_timestamp() - interval '1 second'"},
+        {"state": "'cancelled'", "finished_at": "clock_timestamp()"},
+        {"state": "'blocked'"},
+    ],
+)
+async def test_what_may_not_start_is_left_alone(bench: Bench, column: dict[str, str]) -> None:
+    await bench.put(1, **column)
+    assert await bench.claim(await bench.session()) is None
+
+
+async def test_the_future_and_other_lanes_are_left_alone(bench: Bench) -> None:
+    await bench.put(1, name="other")
+    ids = await bench.put(1)
+    await bench.database.execute(
+        "UPDATE callboard_tasks SET run_at = clock_timestamp() + interval '1 h' WHERE id = $1", ids[0]
+    )
+    assert await bench.claim(await bench.session()) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "paused = true",
+        "drain_requested = true",
+        "state = 'draining'",
+        "state = 'dead', ended_at = clock_timestamp()",
+        "epoch = 2",
+        "lease_until = clock_timestamp() + interval '1 second'",
+    ],
+)
+async def test_a_session_that_may_not_get_work_gets_none(bench: Bench, change: str) -> None:
+    ids = await bench.put(1)
+    session = await bench.session()
+    await bench.database.execute(f"UPDATE callboard_workers SET {change}")
+    assert await bench.claim(session) is None
+    assert (await bench.task(ids[0]))["attempt"] == 0
+
+
+async def test_slots_are_filled_in_the_order_given(bench: Bench) -> None:
+    ids = await bench.put(5)
+    one, two, gone = await bench.session("a"), await bench.session("b"), await bench.session("c")
+    await bench.database.execute("UPDATE callboard_workers SET paused = true WHERE worker = 'c'")
+    shares, seen = await bench.dispatch.claim(
+        lease_key=os.urandom(16),
+        lanes=[await bench.lane()],
+        sessions=[(one.id, 1), (gone.id, 1), (two.id, 1)],
+        slots=[0, 1, 2, 0, 1, 2],
+        ack_window=5,
+        claim_margin=2,
+    )
+    given = {share.slot: share.assignment.ids for share in shares}
+    assert given == {0: [ids[0], ids[2]], 2: [ids[1], ids[3]]}
+    assert seen >= 4
+
+
+async def test_timeouts_come_from_the_task_then_the_handler(bench: Bench) -> None:
+    await bench.handler(timeout=30.0)
+    await bench.put(1)
+    await bench.put(1, timeout="2.5")
+    assignment = await bench.claim(await bench.session())
+    assert assignment is not None
+    assert assignment.timeouts == [30_000, 2_500]
+
+
+async def test_without_a_timeout_it_is_zero(bench: Bench) -> None:
+    await bench.put(1)
+    assignment = await bench.claim(await bench.session())
+    assert assignment is not None
+    assert assignment.timeouts == [0]
+
+
+async def test_an_absurd_timeout_does_not_stop_the_claim(bench: Bench) -> None:
+    ids = await bench.put(1, timeout="1e12")
+    assignment = await bench.claim(await bench.session())
+    assert assignment is not None
+    assert assignment.ids == ids
+    assert 0 < assignment.timeouts[0] < 2**31
+
+
+async def test_flags_tell_exclusive_and_solo(bench: Bench) -> None:
+    await bench.put(1, exclusive="true")
+    await bench.put(1, crashes="2")
+    await bench.put(1)
+    assignment = await bench.claim(await bench.session())
+    assert assignment is not None
+    assert assignment.flags == [EXCLUSIVE, SOLO, 0]
+
+
+async def test_concurrent_claims_never_share_a_row(bench: Bench) -> None:
+    ids = await bench.put(200)
+    sessions = [await bench.session(f"w{number}") for number in range(4)]
+    got: list[int] = []
+    lane = await bench.lane()
+
+    async def take(index: int) -> None:
+        while True:
+            session = sessions[index]
+            shares, seen = await bench.dispatch.claim(
+                lease_key=os.urandom(16), lanes=[lane], sessions=[(session.id, 1)], slots=[0] * 7, ack_window=5,
+                claim_margin=2,
+            )  # fmt: skip
+            got.extend(task for share in shares for task in share.assignment.ids)
+            if not shares and seen == 0:
+                return
+
+    async with trio.open_nursery() as nursery:
+        for index in range(4):
+            nursery.start_soon(take, index)
+    assert sorted(got) == ids
+    rows = await bench.database.fetch("SELECT DISTINCT attempt FROM callboard_tasks")
+    assert [row["attempt"] for row in rows] == [1]
+
+
+async def test_a_row_that_went_to_retry_meanwhile_is_not_taken_early(bench: Bench) -> None:
+    """The candidate was seen due; before it is locked somebody else ran it and it waits for its back-off."""
+    [task] = await bench.put(1)
+    session, other = await bench.session("a"), bench.database
+    results: list[object] = []
+    await other.execute("BEGIN")
+    await other.execute("UPDATE callboard_tasks SET run_at = clock_timestamp() + interval '1 h' WHERE id = $1", task)
+    async with trio.open_nursery() as nursery:
+
+        async def claim() -> None:
+            results.append(
+                await bench.dispatch.claim(
+                    lease_key=os.urandom(16), lanes=[lane], sessions=[(session.id, 1)], slots=[0], ack_window=5,
+                    claim_margin=2,
+                )
+            )  # fmt: skip
+
+        lane = await bench.lane()
+        nursery.start_soon(claim)
+        await trio.sleep(0.2)
+        await other.execute("COMMIT")
+    shares, _ = results[0]  # type: ignore[misc]
+    assert shares == []
+
+
+async def test_claimed_tells_what_an_earlier_claim_got(bench: Bench) -> None:
+    ids = await bench.put(3)
+    session, key = await bench.session(), os.urandom(16)
+    first = await bench.claim(session, key=key)
+    again = await bench.dispatch.claimed(key, [(session.id, session.epoch)])
+    assert again == [Claimed(0, first)]  # type: ignore[arg-type]
+    assert first is not None
+    assert first.ids == ids
+    assert await bench.dispatch.claimed(os.urandom(16), [(session.id, session.epoch)]) == []
+
+
+async def test_a_new_lane_is_known_at_once(bench: Bench) -> None:
+    await bench.dispatch.lanes()
+    await bench.put(1, name="fresh")
+    assignment = await bench.claim(await bench.session(), names=("fresh",))
+    assert assignment is not None
+    assert assignment.names == ["fresh"]
+
+
+async def test_the_queue_of_a_lane_follows_the_declaration(bench: Bench) -> None:
+    await bench.lane("demo")
+    await bench.lane("demo", "given")
+    assert {lane.queue for lane in await bench.dispatch.lanes()} == {"default", "given"}
+    await bench.handler(queue="images")
+    assert {lane.queue for lane in await bench.dispatch.lanes()} == {"images", "given"}
