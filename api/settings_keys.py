@@ -156,7 +156,9 @@ KEYS: Mapping[str, Key] = {
         _key("grpc_port", whole(0, 65535), _PORT),
         _key("advertise", text, "write the host name or address under which other nodes reach this one"),
         _key(
-            "coordinator_addresses", addresses, "write http://HOST:PORT, several separated by commas",
+            "coordinator_addresses",
+            addresses,
+            "write http://HOST:PORT, several separated by commas",
             variable="COORDINATOR_ADDRESS",
         ),
         _key("app", apps, "write module names or paths of Python files, separated by commas"),

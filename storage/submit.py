@@ -9,9 +9,9 @@ from typing import Any
 from actors.model.errors import BadValue, IdempotencyConflict
 from actors.model.ports import Submitted
 from actors.model.task import NewTask
+from storage.connect import Connection
 from storage.lanes import Lanes
 from storage.notify import Notifier
-from storage.connect import Connection
 from storage.pool import Pool
 from storage.queries import sql
 

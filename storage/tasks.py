@@ -11,9 +11,9 @@ import asyncpg
 from actors.model.errors import Conflict, NotFound
 from actors.model.ports import Submitted, TaskFilter, TaskPatch
 from actors.model.task import FINAL, Attempt, NewTask, Task, TaskState
+from storage.connect import Connection
 from storage.lanes import Lanes
 from storage.notify import Notifier
-from storage.connect import Connection
 from storage.pool import Pool
 from storage.queries import sql
 from storage.submit import Submission

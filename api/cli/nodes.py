@@ -202,5 +202,3 @@ class JsonLines(logging.Formatter):
 def _exit(code: int) -> None:
     if code:
         raise typer.Exit(code)
-
-

@@ -1,50 +1,58 @@
--- T1. $1 lanes, $2 how many, $3 sessions, $4 epochs, $5 turns (index into sessions), $6 lease key, $7 ack window, $8 margin
--- Candidates are read through callboard_tasks_due without locks, so that only what is taken is locked.
-WITH candidate AS MATERIALIZED (
-    SELECT c.id
-    FROM unnest($1::int[]) AS lane (id)
+-- T1. $1 lanes, $2 sessions, $3 epochs, $4 turns (places in $2, one for each task wanted), $5 lease key,
+-- $6 acknowledgement window (s), $7 margin (s).
+-- Candidates are read through callboard_tasks_due without locks, so that only what is taken is locked; under the
+-- lock they are judged again. Arrays are put together in one order, and picked from by place: no join by rank.
+WITH session AS MATERIALIZED (
+    SELECT array_agg(coalesce(w.session_id, 0) ORDER BY s.place) AS ids  -- 0: gets nothing
+    FROM unnest($2::bigint[], $3::int[]) WITH ORDINALITY AS s (session_id, epoch, place)
+    LEFT JOIN callboard_workers w ON w.session_id = s.session_id AND w.epoch = s.epoch AND w.state = 'live'
+        AND NOT w.paused AND NOT w.drain_requested AND w.lease_until > clock_timestamp() + make_interval(secs => $7)
+), turn AS MATERIALIZED (
+    -- The lock is what claimed.sql waits for when the outcome of this statement is unknown.
+    SELECT array_agg(u.place ORDER BY u.n) AS places, count(*) AS count,
+           (SELECT pg_advisory_xact_lock(hashtextextended(($5::uuid)::text, 0))) IS NULL AS locked
+    FROM unnest($4::int[]) WITH ORDINALITY AS u (place, n), session
+    WHERE session.ids[u.place + 1] > 0
+), handler AS MATERIALIZED (
+    SELECT array_agg(h.timeout ORDER BY lane.place) AS timeouts
+    FROM unnest($1::int[]) WITH ORDINALITY AS lane (id, place)
+    LEFT JOIN callboard_lanes l ON l.id = lane.id
+    LEFT JOIN callboard_handlers h ON h.name = l.name
+), candidate AS MATERIALIZED (
+    SELECT c.id, c.priority, c.run_at, lane.place
+    FROM unnest($1::int[]) WITH ORDINALITY AS lane (id, place)
     CROSS JOIN generate_series(1, 4) AS level (priority)
     CROSS JOIN LATERAL (
         SELECT t.id, t.priority, t.run_at FROM callboard_tasks t
         WHERE t.lane_id = lane.id AND t.priority = level.priority::smallint AND t.state = 'queued'
           AND t.run_at <= statement_timestamp()
           AND (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
-        ORDER BY t.run_at, t.id LIMIT $2
+        ORDER BY t.run_at, t.id LIMIT (SELECT count FROM turn)
     ) c
     ORDER BY c.priority, c.run_at, c.id
-    LIMIT $2
+    LIMIT (SELECT count FROM turn)
 ), locked AS MATERIALIZED (
-    SELECT t.id, t.priority, t.run_at FROM callboard_tasks t
-    WHERE t.id = ANY (ARRAY (SELECT id FROM candidate)) AND t.state = 'queued'
-    FOR UPDATE SKIP LOCKED
-), live AS MATERIALIZED (
-    SELECT s.place - 1 AS place FROM unnest($3::bigint[], $4::int[]) WITH ORDINALITY AS s (session_id, epoch, place)
-    JOIN callboard_workers w ON w.session_id = s.session_id AND w.epoch = s.epoch
-    WHERE w.state = 'live' AND NOT w.paused AND NOT w.drain_requested
-      AND w.lease_until > clock_timestamp() + make_interval(secs => $8)
-), turn AS (
-    SELECT u.place, row_number() OVER (ORDER BY u.n) AS n
-    FROM unnest($5::int[]) WITH ORDINALITY AS u (place, n)
-    WHERE u.place IN (SELECT place FROM live)
+    SELECT t.id, c.priority, c.run_at, c.place
+    FROM candidate c JOIN callboard_tasks t ON t.id = c.id
+    WHERE t.state = 'queued' AND t.run_at <= statement_timestamp()
+    FOR UPDATE OF t SKIP LOCKED
 ), pick AS MATERIALIZED (
-    SELECT d.id, turn.place
-    FROM (SELECT id, row_number() OVER (ORDER BY priority, run_at, id) AS n FROM locked) d JOIN turn USING (n)
+    SELECT id, place, row_number() OVER (ORDER BY priority, run_at, id) AS n FROM locked
 ), taken AS (
     UPDATE callboard_tasks t
-    SET state = 'assigned', attempt = t.attempt + 1, lease_key = $6, session_id = ($3::bigint[])[pick.place + 1],
-        assigned_at = clock_timestamp(), started_at = NULL, exec_until = NULL, progress = NULL,
-        ack_by = clock_timestamp() + make_interval(secs => $7)
-    FROM pick WHERE t.id = pick.id AND t.state = 'queued'
-    RETURNING pick.place, t.id, t.attempt, t.lane_id, t.timeout, t.exclusive, t.crashes, t.priority, t.run_at,
+    SET state = 'assigned', attempt = t.attempt + 1, lease_key = $5,
+        session_id = session.ids[turn.places[pick.n] + 1], assigned_at = clock_timestamp(), started_at = NULL,
+        exec_until = NULL, progress = NULL, ack_by = clock_timestamp() + make_interval(secs => $6)
+    FROM pick, turn, session WHERE t.id = pick.id AND t.state = 'queued'
+    RETURNING turn.places[pick.n] AS slot, pick.n, t.id, t.attempt, t.lane_id,
+              (1000 * least(coalesce(t.timeout, (SELECT timeouts FROM handler)[pick.place], 0), 2000000))::int AS timeout,
+              t.exclusive::int + CASE WHEN t.crashes >= 2 THEN 2 ELSE 0 END AS flags,
               convert_to(t.args::text, 'UTF8') AS args
 )
-SELECT (SELECT count(*) FROM candidate)::int AS seen, place,
-       array_agg(id ORDER BY priority, run_at, id) AS ids,
-       array_agg(attempt ORDER BY priority, run_at, id) AS attempts,
-       array_agg(lane_id ORDER BY priority, run_at, id) AS lanes,
-       array_agg(coalesce(timeout * 1000, -1)::int ORDER BY priority, run_at, id) AS timeouts,
-       array_agg(exclusive::int + CASE WHEN crashes >= 2 THEN 2 ELSE 0 END ORDER BY priority, run_at, id) AS flags,
-       array_agg(length(args) ORDER BY priority, run_at, id) AS sizes,
-       string_agg(args, ''::bytea ORDER BY priority, run_at, id) AS payloads
-FROM (SELECT 1) AS one LEFT JOIN taken ON true
-GROUP BY place
+SELECT slot, array_agg(id) AS ids, array_agg(attempt) AS attempts, array_agg(lane_id) AS lanes,
+       array_agg(timeout) AS timeouts, array_agg(flags) AS flags, array_agg(length(args)) AS sizes,
+       string_agg(args, ''::bytea) AS payloads, (SELECT count(*) FROM candidate)::int AS seen
+FROM (SELECT * FROM taken ORDER BY slot, n) AS ordered
+GROUP BY slot
+UNION ALL
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, (SELECT count(*) FROM candidate)::int

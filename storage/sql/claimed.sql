@@ -1,13 +1,17 @@
--- What an earlier claim got. A plain lock: it waits for a transaction that is still open.
+-- What an earlier claim got. Its transaction is over: whoever runs this took the claim's advisory lock before.
+-- $1 lease key, $2 sessions. In the order in which the claim handed out.
 WITH mine AS MATERIALIZED (
-    SELECT t.id, t.attempt, t.lane_id, t.session_id, t.timeout, t.exclusive, t.crashes, convert_to(t.args::text, 'UTF8') AS args
-    FROM callboard_tasks t
-    WHERE t.session_id = ANY ($2::bigint[]) AND t.state IN ('assigned', 'running') AND t.lease_key = $1
-    FOR UPDATE
+    SELECT array_position($2::bigint[], t.session_id) - 1 AS slot, t.id, t.attempt, t.lane_id, t.priority, t.run_at,
+           (1000 * least(coalesce(t.timeout, h.timeout, 0), 2000000))::int AS timeout,
+           t.exclusive::int + CASE WHEN t.crashes >= 2 THEN 2 ELSE 0 END AS flags,
+           convert_to(t.args::text, 'UTF8') AS args
+    FROM unnest($2::bigint[]) AS s (session_id)
+    JOIN callboard_tasks t ON t.session_id = s.session_id AND t.state IN ('assigned', 'running') AND t.lease_key = $1
+    LEFT JOIN callboard_lanes l ON l.id = t.lane_id
+    LEFT JOIN callboard_handlers h ON h.name = l.name
 )
-SELECT 0 AS seen, array_position($2::bigint[], session_id) - 1 AS place,
-       array_agg(id ORDER BY id) AS ids, array_agg(attempt ORDER BY id) AS attempts, array_agg(lane_id ORDER BY id) AS lanes,
-       array_agg(coalesce(timeout * 1000, -1)::int ORDER BY id) AS timeouts,
-       array_agg(exclusive::int + CASE WHEN crashes >= 2 THEN 2 ELSE 0 END ORDER BY id) AS flags,
-       array_agg(length(args) ORDER BY id) AS sizes, string_agg(args, ''::bytea ORDER BY id) AS payloads
-FROM mine GROUP BY session_id
+SELECT slot, array_agg(id) AS ids, array_agg(attempt) AS attempts, array_agg(lane_id) AS lanes,
+       array_agg(timeout) AS timeouts, array_agg(flags) AS flags, array_agg(length(args)) AS sizes,
+       string_agg(args, ''::bytea) AS payloads, 0 AS seen
+FROM (SELECT * FROM mine ORDER BY slot, priority, run_at, id) AS ordered
+GROUP BY slot

@@ -90,9 +90,7 @@ class Bench:
 
     async def session(self, worker: str = "w1", *, coordinator: str = "c1", lease: float = LEASE) -> Session:
         info = WorkerInfo(id=worker, name=worker, slots=10, handlers=[HandlerInfo(name="demo")])
-        return await self.dispatch.open_session(
-            info, secret_hash=b"secret", coordinator_id=coordinator, lease=lease
-        )
+        return await self.dispatch.open_session(info, secret_hash=b"secret", coordinator_id=coordinator, lease=lease)
 
     async def claim(
         self, session: Session, count: int = 10, *, names: Sequence[str] = ("demo",), key: bytes | None = None

@@ -31,7 +31,9 @@ def test_every_service_heals_by_itself(name: str) -> None:
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:
-    published = [line for name in SERVICES for line in re.findall(r'^      - "(.*:\d+)"$', SERVICES[name], re.MULTILINE)]
+    published = [
+        line for name in SERVICES for line in re.findall(r'^      - "(.*:\d+)"$', SERVICES[name], re.MULTILINE)
+    ]
     assert published == ["127.0.0.1:8080:8080", "127.0.0.1:8081:8081"]
 
 
