@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from actors.coordinator.membership import Link, Membership
-from actors.coordinator.rules import CLAIM, round_robin, serves
+from actors.coordinator.rules import CLAIM, PATIENCE, ceiling, round_robin, serves, worth_claiming
 from actors.model.errors import StorageError, StorageTimeout
 from actors.model.lease import LeaseTerms
 from actors.model.ports import Claimed, DispatchStore, Lane
@@ -18,6 +18,7 @@ from actors.model.ports import Claimed, DispatchStore, Lane
 log = logging.getLogger(__name__)
 
 LANES_AGE = 5.0  # seconds after which lanes are read again though nothing hinted at a new one
+NEW_LANES_AGE = 0.2  # seconds, when something hinted and nothing was found: its lane may be new
 GATHER = 0.005  # seconds: with a backlog, how long a small claim waits to become a larger one
 
 
@@ -34,10 +35,13 @@ class Dispatcher:
         self._store, self._membership, self._hints, self._terms = store, membership, hints, terms
         self._lanes: list[Lane] = []
         self._lanes_read = -1e9
+        self._lanes_version = 0
         self._groups: list[tuple[list[Link], list[int]]] = []
         self._grouped: tuple[int, int] = (-1, -1)
-        self._lanes_version = 0
-        self._backlog = False
+        self._hinted = True  # something may have become due since the last look
+        self._told = False  # by somebody, not by the poll: its lane may be a new one
+        self._backlog = False  # more is due than there was room for
+        self._held_back = False  # turns wait for a worker that is full for a moment
         self.paused = False  # the coordinator stops: claim nothing more
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
@@ -49,7 +53,7 @@ class Dispatcher:
                     more = await self.run_once()
                 except StorageError as error:
                     log.warning("dispatch waits for the database: %s", error)
-                    self._backlog = True  # it may hold anything by now
+                    self._hinted = True  # it may hold anything by now
                     await trio.sleep(0.2)
                     continue
                 if not more:
@@ -57,21 +61,23 @@ class Dispatcher:
 
     async def _pass_hints_on(self) -> None:
         async for _ in self._hints:
-            self._backlog = True
+            self._hinted = self._told = True
             self._membership.wake()
 
     async def _wait(self) -> None:
         """Until room or work is hinted at, at most one poll period."""
-        with trio.move_on_after(self._terms.poll) as poll:
+        with trio.move_on_after(PATIENCE if self._held_back else self._terms.poll) as poll:
             await self._membership.room.receive()
-            if self._backlog and self._free() < CLAIM:
+            if self._backlog and not worth_claiming(*self._free()):
                 await trio.sleep(GATHER)
         if poll.cancelled_caught:
-            self._backlog = True
+            self._hinted = True
 
-    def _free(self) -> int:
+    def _free(self) -> tuple[int, int]:
+        """Room and capacity of all workers."""
         now = trio.current_time()
-        return sum(link.room(now, self._suspect_after) for link in self._membership)
+        links = list(self._membership)
+        return sum(link.room(now, self._suspect_after) for link in links), sum(link.capacity(now) for link in links)
 
     @property
     def _suspect_after(self) -> float:
@@ -79,27 +85,39 @@ class Dispatcher:
 
     async def run_once(self) -> bool:
         """One claim for each group of equal workers that has room; whether it is worth going on at once."""
-        if self.paused or not self._backlog or not len(self._membership):
+        if self.paused or not len(self._membership) or not (self._hinted or self._backlog):
             return False
-        await self._refresh_lanes()
-        now, more, claimed, lacked_room = trio.current_time(), False, 0, False
+        await self._refresh_lanes(LANES_AGE)
+        told, self._told, self._hinted, self._held_back = self._told, False, False, False
+        claimed, more, full = 0, False, False
         for links, lanes in self._groups:
+            now = trio.current_time()
             room = [link.room(now, self._suspect_after) for link in links]
-            if not any(room) or not lanes:
-                lacked_room = lacked_room or bool(lanes)
+            if not lanes or not any(room):
+                full = full or bool(lanes)
                 continue
-            got, full = await self._claim(links, lanes, room)
-            claimed, more = claimed + got, more or full
-        if not claimed and not more and not lacked_room:
-            if await self._refresh_lanes(force=trio.current_time() - self._lanes_read > 0.2):
-                return True
-            self._backlog = False
-        return more
+            turns = self._turns(links, room, now)
+            got, seen = await self._claim(links, lanes, turns) if turns else (0, 0)
+            claimed, more = claimed + got, more or seen >= len(turns)
+        self._backlog = more or full
+        if told and not claimed and not self._backlog:
+            self._hinted = self._hinted or await self._refresh_lanes(NEW_LANES_AGE)
+        return (more and not self._held_back) or self._hinted
 
-    async def _claim(self, links: Sequence[Link], lanes: Sequence[int], room: Sequence[int]) -> tuple[int, bool]:
-        """Claims for one group; how many were assigned, and whether more may be due."""
+    def _turns(self, links: Sequence[Link], room: Sequence[int], now: float) -> list[int]:
+        """Whose turn it is, for as many tasks as one claim takes."""
+        most = max(link.given for link in links)
+        for link in links:  # one that was away for long doesn't get everything until it has caught up
+            link.given = max(link.given, most - CLAIM)
+        given = [link.given for link in links]
+        limit = ceiling(given, [None if link.full_since is None else now - link.full_since for link in links])
         wanted = min(CLAIM, sum(room))
-        turns = round_robin([link.given for link in links], room, wanted)
+        turns = round_robin(given, room, wanted, limit)
+        self._held_back = self._held_back or len(turns) < wanted
+        return turns
+
+    async def _claim(self, links: Sequence[Link], lanes: Sequence[int], turns: Sequence[int]) -> tuple[int, int]:
+        """Claims for one group; how many were assigned, and how many were seen to be due."""
         key = uuid.uuid4().bytes
         sessions = [(link.session.id, link.session.epoch) for link in links]
         try:
@@ -113,7 +131,8 @@ class Dispatcher:
             )
         except StorageTimeout:
             shares, seen = await self._store.claimed(key, sessions), 0
-        return self._hand_out(links, shares), seen >= len(turns)
+            self._hinted = True
+        return self._hand_out(links, shares), seen
 
     def _hand_out(self, links: Sequence[Link], shares: Sequence[Claimed]) -> int:
         now, count = trio.current_time(), 0
@@ -122,10 +141,10 @@ class Dispatcher:
             count += len(share.assignment)
         return count
 
-    async def _refresh_lanes(self, *, force: bool = False) -> bool:
+    async def _refresh_lanes(self, older_than: float) -> bool:
         """Reads the lanes when they are old, and groups the workers; whether there are new lanes."""
         changed = False
-        if force or trio.current_time() - self._lanes_read > LANES_AGE:
+        if trio.current_time() - self._lanes_read > older_than:
             lanes = await self._store.lanes()
             self._lanes_read = trio.current_time()
             if lanes != self._lanes:
@@ -141,7 +160,7 @@ class Dispatcher:
     def forget_lanes(self) -> None:
         """A worker declared handlers: what a lane means may have changed."""
         self._lanes_read = -1e9
-        self._backlog = True
+        self._hinted = True
         self._membership.wake()
 
 

@@ -187,8 +187,7 @@ class LinkActor:
                     link.tell(wire.Unsupported(f"{type(message).__name__} is not expected here"))
 
     def _finished(self, link: Link, report: wire.Report) -> None:
-        outcomes = report.outcomes
-        link.finished(outcomes.keys, outcomes.key_index, outcomes.ids, link.heard_at)
+        link.finished(report.outcomes, link.heard_at)
         self._desk.membership.wake()
         try:
             self._desk.completer.take(link, report)

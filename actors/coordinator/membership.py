@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import trio
 
 from actors.coordinator.rules import RateMeter, prefetch
-from actors.model.columns import Assignment
+from actors.model.columns import Assignment, Outcome, Outcomes
 from actors.model.link import Assign, CoordinatorMessage
 from actors.model.worker import Held, Session, WorkerInfo
 
@@ -43,6 +43,7 @@ class Link:
     claims: dict[bytes, Claim] = field(default_factory=dict)
     held: int = 0
     given: int = 0  # since the set of links last changed
+    full_since: float | None = None  # it could get work but for its room
     rate: RateMeter = field(default_factory=RateMeter)
     paused: bool = False
     draining: bool = False
@@ -53,11 +54,22 @@ class Link:
     progress: dict[tuple[int, int], str] = field(default_factory=dict)
     tree: str | None = None
 
+    def may_get_work(self, now: float, suspect_after: float) -> bool:
+        """Not while paused, draining or late with its heartbeat."""
+        return not (self.paused or self.draining or self.lost or now - self.beat_at > suspect_after)
+
+    def capacity(self, now: float) -> int:
+        """Tasks it may hold: its slots, and a prefetch while they turn over quickly."""
+        return self.worker.slots + prefetch(self.rate.rate(now), self.worker.slots)
+
     def room(self, now: float, suspect_after: float) -> int:
-        """Tasks it may get now; none while paused, draining or late with its heartbeat."""
-        if self.paused or self.draining or self.lost or now - self.beat_at > suspect_after:
-            return 0
-        return max(0, self.worker.slots + prefetch(self.rate.rate(now), self.worker.slots) - self.held)
+        """Tasks it may get now."""
+        free = self.capacity(now) - self.held if self.may_get_work(now, suspect_after) else 0
+        if free > 0 or not self.may_get_work(now, suspect_after):
+            self.full_since = None
+        elif self.full_since is None:
+            self.full_since = now
+        return max(0, free)
 
     def assign(self, assignment: Assignment, now: float) -> None:
         """Books and sends it. A link that can't take it is dropped: the table gives the tasks to others."""
@@ -81,18 +93,19 @@ class Link:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.scope.cancel(f"the stream of worker {self.worker.id} has ended")
 
-    def finished(self, keys: Sequence[bytes], key_index: Iterable[int], ids: Iterable[int], now: float) -> int:
+    def finished(self, outcomes: Outcomes, now: float) -> int:
         """Takes outcomes off the books; how many were on them."""
         claims, done = self.claims, 0
-        opened = [claims[key].open if key in claims else {} for key in keys]
-        for which, task in zip(key_index, ids, strict=True):
+        opened = [claims[key].open if key in claims else {} for key in outcomes.keys]
+        for which, task in zip(outcomes.key_index, outcomes.ids, strict=True):
             if opened[which].pop(task, None) is not None:
                 done += 1
-        for key in keys:
+        for key in outcomes.keys:
             if key in claims and not claims[key].open:
                 del claims[key]
         self.held -= done
-        self.rate.add(now, done)
+        # What came back unharmed says nothing of how fast the slots turn over.
+        self.rate.add(now, done - outcomes.kinds.count(Outcome.RELEASED) - outcomes.kinds.count(Outcome.REFUSED))
         return done
 
     def adopt(self, held: Iterable[Held], now: float) -> None:

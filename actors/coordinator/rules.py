@@ -13,6 +13,8 @@ from actors.model.worker import WorkerInfo
 MAX_PREFETCH = 1_000
 PREFETCH_SECONDS = 0.15  # of work, by the measured rate
 CLAIM = 500  # tasks a statement: beyond it a claim costs more latency than it saves
+PATIENCE = 0.05  # seconds that the others wait for a full worker whose turn it is; less than what they have prefetched
+LEAD = 8  # assignments that they may be ahead of it meanwhile
 
 
 def serves(worker: WorkerInfo, handlers: frozenset[str], lane: Lane) -> bool:
@@ -24,10 +26,11 @@ def serves(worker: WorkerInfo, handlers: frozenset[str], lane: Lane) -> bool:
     )
 
 
-def round_robin(given: Sequence[int], room: Sequence[int], wanted: int) -> list[int]:
+def round_robin(given: Sequence[int], room: Sequence[int], wanted: int, ceiling: int | None = None) -> list[int]:
     """Turns for `wanted` tasks: each goes to the one with the fewest assignments that has room.
 
     `given` counts assignments since the set last changed; ties go in ring order. Equal workers get equal counts.
+    Nobody's count rises beyond `ceiling`.
     """
     heap = [(count, index) for index, count in enumerate(given) if room[index] > 0]
     heapq.heapify(heap)
@@ -35,6 +38,8 @@ def round_robin(given: Sequence[int], room: Sequence[int], wanted: int) -> list[
     turns: list[int] = []
     while heap and len(turns) < wanted:
         count, index = heap[0]
+        if ceiling is not None and count >= ceiling:
+            break
         turns.append(index)
         left[index] -= 1
         if left[index]:
@@ -42,6 +47,15 @@ def round_robin(given: Sequence[int], room: Sequence[int], wanted: int) -> list[
         else:
             heapq.heappop(heap)
     return turns
+
+
+def ceiling(given: Sequence[int], full_for: Sequence[float | None]) -> int | None:
+    """How far counts may rise while a worker is full (`full_for` seconds; None: it has room, or can't get work).
+
+    One that is full for a moment only is waited for, so that equal workers stay equal; a slow one is not.
+    """
+    waited_for = [count for count, full in zip(given, full_for, strict=True) if full is not None and full < PATIENCE]
+    return min(waited_for) + LEAD if waited_for else None
 
 
 @dataclass(slots=True)
@@ -68,9 +82,9 @@ def prefetch(rate: float, slots: int) -> int:
     return min(MAX_PREFETCH, ahead) if rate > 5 * slots else 0
 
 
-def worth_claiming(free: int, capacity: int, backlog: bool) -> bool:
-    """With a backlog, wait until a claim is worth its statement; without one, serve at once."""
-    return free > 0 and (not backlog or free >= min(CLAIM, max(1, capacity // 2)))
+def worth_claiming(free: int, capacity: int) -> bool:
+    """Whether so much room justifies a statement, while more is known to wait than there is room for."""
+    return free >= min(CLAIM, max(1, capacity // 2))
 
 
 @dataclass(slots=True)

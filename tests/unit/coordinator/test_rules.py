@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.coordinator.dispatcher import group
-from actors.coordinator.rules import QuietPeriod, RateMeter, prefetch, round_robin, serves
+from actors.coordinator.rules import LEAD, PATIENCE, QuietPeriod, RateMeter, ceiling, prefetch, round_robin, serves
 from actors.model.ports import Lane
 from actors.model.worker import WorkerInfo
 
@@ -24,6 +24,16 @@ def test_the_one_with_fewer_assignments_catches_up_first() -> None:
 
 def test_nobody_gets_more_than_its_room() -> None:
     assert Counter(round_robin([0, 0], [2, 50], 100)) == {0: 2, 1: 50}
+
+
+def test_nobody_rises_beyond_the_ceiling() -> None:
+    assert round_robin([5, 0], [10, 10], 20, 6) == [1, 1, 1, 1, 1, 0, 1]
+
+
+def test_a_worker_that_is_full_for_a_moment_is_waited_for() -> None:
+    assert ceiling([10, 30], [PATIENCE / 2, None]) == 10 + LEAD
+    assert ceiling([10, 30], [PATIENCE * 2, None]) is None
+    assert ceiling([10, 30], [None, None]) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20)), max_size=8), st.integers(0, 100))

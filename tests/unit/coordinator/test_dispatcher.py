@@ -1,0 +1,275 @@
+"""Who gets what and when, in virtual time, over a store that hands out numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actors.coordinator.dispatcher import LANES_AGE, Dispatcher
+from actors.coordinator.membership import Link, Membership
+from actors.coordinator.rules import CLAIM, LEAD, PATIENCE
+from actors.model.columns import Assignment, Outcome, Outcomes
+from actors.model.errors import StorageTimeout, StorageUnavailable
+from actors.model.lease import DEFAULT
+from actors.model.link import Assign
+from actors.model.ports import Claimed, Lane
+from actors.model.worker import Session, WorkerInfo
+
+NOOP = Lane(1, "noop", "default", {})
+
+
+class Numbers:
+    """A store of so many due tasks."""
+
+    def __init__(self) -> None:
+        self.due = 0
+        self.next = 1
+        self.claims: list[int] = []
+        self.known = [NOOP]
+        self.lanes_read = 0
+        self.faults: list[Exception] = []
+        self.unknown: list[Claimed] = []
+
+    async def lanes(self) -> list[Lane]:
+        await trio.lowlevel.checkpoint()
+        self.lanes_read += 1
+        return list(self.known)
+
+    async def claim(
+        self, *, lease_key: bytes, sessions: Sequence[Any], slots: Sequence[int], **_: Any
+    ) -> tuple[list[Claimed], int]:
+        await trio.lowlevel.checkpoint()
+        if self.faults:
+            raise self.faults.pop()
+        self.claims.append(len(slots))
+        count = min(self.due, len(slots))
+        self.due -= count
+        shares: dict[int, list[int]] = {}
+        for slot in slots[:count]:
+            shares.setdefault(slot, []).append(self.next)
+            self.next += 1
+        return [Claimed(slot, tasks(ids, lease_key)) for slot, ids in shares.items()], count
+
+    async def claimed(self, lease_key: bytes, sessions: Sequence[Any]) -> list[Claimed]:
+        await trio.lowlevel.checkpoint()
+        return self.unknown
+
+
+def tasks(ids: list[int], key: bytes) -> Assignment:
+    count = len(ids)
+    return Assignment(
+        key, ids, [1] * count, ["noop"], [0] * count, [0] * count, [0] * count, [2] * count, b"{}" * count
+    )
+
+
+class Worker:
+    """The far end of one link."""
+
+    def __init__(self, name: str, slots: int = 10) -> None:
+        outgoing, self.incoming = trio.open_memory_channel[Any](1_000)
+        now = trio.current_time()
+        self.link = Link(
+            session=Session(id=int(name), epoch=1, worker=name),
+            worker=WorkerInfo(id=name, name=name, slots=slots),
+            outgoing=outgoing,
+            scope=trio.CancelScope(),
+            peer="",
+            handlers=frozenset({"noop"}),
+            connected_at=now,
+            heard_at=now,
+            beat_at=now + 1e9,  # never late
+        )
+
+    def received(self) -> list[Assignment]:
+        found: list[Assignment] = []
+        while True:
+            try:
+                message = self.incoming.receive_nowait()
+            except trio.WouldBlock:
+                return found
+            assert isinstance(message, Assign)
+            found.append(message.assignment)
+
+    def finish(self, assignment: Assignment) -> None:
+        count = len(assignment)
+        self.link.finished(
+            Outcomes(
+                [assignment.lease_key], [0] * count, assignment.ids, assignment.attempts,
+                [Outcome.SUCCEEDED] * count, [4] * count, b"null" * count,
+            ),
+            trio.current_time(),
+        )  # fmt: skip
+
+
+class Room:
+    """A dispatcher with its workers."""
+
+    def __init__(self) -> None:
+        self.store, self.membership = Numbers(), Membership()
+        self.hint, hints = trio.open_memory_channel[None](1)
+        self.dispatcher = Dispatcher(self.store, self.membership, hints, DEFAULT)  # type: ignore[arg-type]  # what it uses
+
+    def add(self, name: str, slots: int = 10) -> Worker:
+        worker = Worker(name, slots)
+        self.membership.add(worker.link)
+        return worker
+
+    def post(self, count: int) -> None:
+        self.store.due += count
+        try:
+            self.hint.send_nowait(None)
+        except trio.WouldBlock:
+            pass
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Room]:
+    room = Room()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(room.dispatcher.run)
+        yield room
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def room(mock_clock: MockClock) -> AsyncIterator[Room]:
+    async with running() as opened:
+        yield opened
+
+
+async def test_a_hint_is_served_at_once(room: Room) -> None:
+    worker = room.add("1")
+    await wait_all_tasks_blocked()
+    room.post(1)
+    await wait_all_tasks_blocked()
+    assert [one.ids for one in worker.received()] == [[1]]
+
+
+async def test_without_a_hint_the_poll_finds_it(room: Room, mock_clock: MockClock) -> None:
+    worker = room.add("1")
+    await wait_all_tasks_blocked()
+    room.store.due = 1
+    await wait_all_tasks_blocked()
+    assert worker.received() == []
+    mock_clock.jump(DEFAULT.poll)
+    await wait_all_tasks_blocked()
+    assert len(worker.received()) == 1
+
+
+async def test_nothing_is_claimed_without_room(room: Room) -> None:
+    worker = room.add("1", slots=2)
+    await wait_all_tasks_blocked()
+    room.store.claims.clear()
+    room.post(5)
+    await wait_all_tasks_blocked()
+    [got] = worker.received()
+    assert len(got) == 2
+    assert room.store.claims == [2]
+    room.post(1)
+    await wait_all_tasks_blocked()
+    assert room.store.claims == [2]
+
+
+async def test_room_that_appears_is_filled_though_nobody_hints(room: Room, mock_clock: MockClock) -> None:
+    worker = room.add("1", slots=2)
+    await wait_all_tasks_blocked()
+    room.post(3)
+    await wait_all_tasks_blocked()
+    [first] = worker.received()
+    worker.finish(first)
+    room.membership.wake()
+    await wait_all_tasks_blocked()
+    assert [len(one) for one in worker.received()] == [1]
+
+
+async def test_equal_workers_get_equal_shares_although_one_is_slower_for_a_moment(
+    room: Room, mock_clock: MockClock
+) -> None:
+    one, two = room.add("1"), room.add("2")
+    await wait_all_tasks_blocked()
+    room.post(1_000)
+    await wait_all_tasks_blocked()
+    mine, _ = one.received(), two.received()
+    for _ in range(5):  # the first one turns its slots over again and again, the second one holds on to its tasks
+        for assignment in mine:
+            one.finish(assignment)
+        room.membership.wake()
+        await wait_all_tasks_blocked()
+        mine = one.received()
+    assert one.link.given - two.link.given <= LEAD
+    mock_clock.jump(PATIENCE)
+    await wait_all_tasks_blocked()
+    mock_clock.jump(PATIENCE)
+    await wait_all_tasks_blocked()
+    assert one.link.given - two.link.given > LEAD
+
+
+async def test_a_paused_or_late_worker_gets_nothing_and_holds_nobody_up(room: Room) -> None:
+    one, two, late = room.add("1"), room.add("2"), room.add("3")
+    two.link.paused = True
+    late.link.beat_at = trio.current_time() - 2 * DEFAULT.heartbeat
+    await wait_all_tasks_blocked()
+    room.post(10)
+    await wait_all_tasks_blocked()
+    assert Counter(len(got) for got in one.received()) == {10: 1}
+    assert two.received() == late.received() == []
+
+
+async def test_a_claim_with_unknown_outcome_is_asked_for(room: Room) -> None:
+    worker = room.add("1")
+    await wait_all_tasks_blocked()
+    room.store.faults.append(StorageTimeout("no answer"))
+    room.store.unknown = [Claimed(0, tasks([77], b"k" * 16))]
+    room.post(0)
+    await wait_all_tasks_blocked()
+    assert [one.ids for one in worker.received()] == [[77]]
+
+
+async def test_the_database_may_be_away_for_a_while(room: Room, mock_clock: MockClock) -> None:
+    worker = room.add("1")
+    await wait_all_tasks_blocked()
+    room.store.faults = [StorageUnavailable("gone")] * 3
+    room.post(1)
+    for _ in range(4):
+        await wait_all_tasks_blocked()
+        mock_clock.jump(0.2)
+    await wait_all_tasks_blocked()
+    assert len(worker.received()) == 1
+
+
+async def test_an_idle_dispatcher_claims_once_a_poll_and_reads_lanes_rarely(room: Room, mock_clock: MockClock) -> None:
+    room.add("1")
+    await wait_all_tasks_blocked()
+    room.store.claims.clear()
+    room.store.lanes_read = 0
+    for _ in range(20):
+        mock_clock.jump(DEFAULT.poll)
+        await wait_all_tasks_blocked()
+    assert len(room.store.claims) == 20
+    assert room.store.lanes_read <= 20 * DEFAULT.poll / LANES_AGE + 1
+
+
+async def test_a_lane_that_is_new_is_found_by_its_hint(room: Room, mock_clock: MockClock) -> None:
+    room.store.known = []
+    worker = room.add("1")
+    await wait_all_tasks_blocked()
+    mock_clock.jump(0.5)
+    room.store.known = [NOOP]
+    room.post(1)
+    await wait_all_tasks_blocked()
+    assert len(worker.received()) == 1
+
+
+async def test_one_claim_takes_no_more_than_its_limit(room: Room) -> None:
+    room.add("1", slots=2 * CLAIM)
+    await wait_all_tasks_blocked()
+    room.store.claims.clear()
+    room.post(3 * CLAIM)
+    await wait_all_tasks_blocked()
+    assert max(room.store.claims) == CLAIM
