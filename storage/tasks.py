@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from actors.model.errors import Conflict, NotFound
-from actors.model.ports import Submitted, TaskFilter, TaskPatch
+from actors.model.ports import Submitted, TaskFilter, TaskPatch, TaskRoute
 from actors.model.task import FINAL, Attempt, NewTask, Task, TaskState
 from storage.connect import Connection
 from storage.lanes import Lanes
@@ -79,6 +79,14 @@ class PostgresTasks:
             Attempt(**{**dict(row), **{name: row[name] and json.loads(row[name]) for name in ("error", "evidence")}})
             for row in rows
         ]
+
+    async def route(self, task_id: int) -> TaskRoute | None:
+        row = await self._pool.fetchrow(sql("route"), task_id)
+        return None if row is None else TaskRoute(**dict(row))
+
+    async def key_hash(self, key: str) -> bytes | None:
+        row = await self._pool.fetchrow("SELECT request_hash FROM callboard_idempotency_keys WHERE key = $1", key)
+        return None if row is None else bytes(row["request_hash"])
 
     async def patch(self, task_id: int, patch: TaskPatch) -> Task:
         changes, values = [], [task_id]

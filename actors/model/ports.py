@@ -49,6 +49,17 @@ class TaskPatch:
     queue: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRoute:
+    """Where the HTTP server of a task's present attempt is reached."""
+
+    state: str  # as stored
+    attempt: int
+    started: bool  # the present attempt has reported its start
+    http_address: str | None  # http://host:port of the worker that holds it; None: it has no HTTP server
+    key: bytes | None  # SHA-256 of the worker's session secret: what the api signs routes with
+
+
 class TaskStore(Protocol):
     """Tasks, as clients see them."""
 
@@ -78,6 +89,14 @@ class TaskStore(Protocol):
         ...
 
     async def attempts(self, task_id: int) -> list[Attempt]: ...
+    async def route(self, task_id: int) -> TaskRoute | None:
+        """Where the task's own HTTP server may be; None: no such task."""
+        ...
+
+    async def key_hash(self, key: str) -> bytes | None:
+        """Hash of the body that an idempotency key was used with; None: not used yet."""
+        ...
+
     async def final_among(self, task_ids: Sequence[int]) -> set[int]:
         """Those of the ids that are final (or gone): one statement for everybody who waits."""
         ...
