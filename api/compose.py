@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 from typing import Any
 
 import trio
@@ -46,42 +47,50 @@ async def run_node(settings: Settings) -> int:
     0: stopped as asked. 70: gave up after repeated crashes. 78: a setting or the database refuses us.
     """
     stopping = Stopping()
-    root = TreeNode("node", "supervisor")
+    code = OK
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(_watch_signals, stopping)
             if settings.lifeline_fd is not None:
                 nursery.start_soon(_watch_lifeline, settings.lifeline_fd, stopping)
             with stopping.root:
-                await _run_roles(settings, root, stopping)
+                await _run_roles(settings, stopping)
             nursery.cancel_scope.cancel("the roles have ended")
     except* (ConfigurationError, StorageRefused) as refused:
-        for error in leaves(refused):
-            for line in str(error).splitlines():
-                print(f"error: {line}", file=sys.stderr)
-        return CONFIGURATION
+        code = _say(refused, CONFIGURATION)
     except* RestartLimitReached as group:
-        for error in leaves(group):
-            print(f"error: {error}; this node ends so that its supervisor can start it anew", file=sys.stderr)
-        return GAVE_UP
-    return OK
+        code = code or _say(group, GAVE_UP)
+    return code
 
 
-async def _run_roles(settings: Settings, root: TreeNode, stopping: Stopping) -> None:
-    # Imported here: a worker node loads no database driver, a server node no executor crew.
-    if SERVER_ROLES & set(settings.roles):
-        from api.server_node import run_server
-    if settings.has("worker"):
-        from api.worker_node import run_worker
+def _say(group: BaseExceptionGroup[BaseException], code: int) -> int:
+    for error in leaves(group):
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+    return code
+
+
+async def _run_roles(settings: Settings, stopping: Stopping) -> None:
+    """Server roles first: a worker of the same process signs in at its own coordinator."""
+    root = TreeNode("node", "supervisor")
     root.enter("running")
-    if not settings.has("worker"):
-        await run_server(settings, root, stopping.asked)
-    elif not SERVER_ROLES & set(settings.roles):
-        await run_worker(settings, root, stopping.asked)
-    else:
-        async with trio.open_nursery() as nursery:
-            bound = await nursery.start(run_server, settings, root.child("server"), stopping.asked)
-            await run_worker(settings, root.child("worker"), stopping.asked, beside=bound)
+    both = settings.has("worker") and SERVER_ROLES & set(settings.roles)
+    facts: dict[str, Any] = {}
+    async with trio.open_nursery() as nursery:
+        if SERVER_ROLES & set(settings.roles):
+            from api.server_node import run_server  # here: a worker node loads no database driver
+
+            tree = root.child("server", "supervisor") if both else root
+            facts.update(await nursery.start(run_server, settings, tree, stopping.asked))
+        if settings.has("worker"):
+            from api.worker_node import run_worker  # here: a server node loads no crew
+
+            tree = root.child("worker", "supervisor") if both else root
+            facts = {
+                **await nursery.start(partial(run_worker, beside=dict(facts)), settings, tree, stopping.asked),
+                **facts,
+            }
+        tell_ready(settings, facts)
 
 
 async def _watch_signals(stopping: Stopping, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:

@@ -3,47 +3,206 @@
 from __future__ import annotations
 
 import logging
+import secrets
+import socket
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import trio
 
 from actors.coordinator.tree import Coordinator
-from actors.model.errors import ConfigurationError
+from actors.model.errors import StorageUnavailable
 from actors.model.link import CoordinatorEnd
-from actors.runtime.supervisor import RestartPolicy
+from actors.runtime.aio import open_loop
+from actors.runtime.supervisor import RestartPolicy, Run, keep_running
+from actors.runtime.tree import TreeNode
+from actors.scheduler.intake import Intake
+from actors.scheduler.janitor import Janitor
+from actors.scheduler.tree import run_intake, run_scheduler
+from api.http.app import create_app
+from api.http.serve import serve_http
+from api.http.services import Services
+from api.server_health import ServerHealth
 from api.settings import Settings
-from storage.embedded import running_url
+from callboard import __version__
+from storage.migrate import migrate, pending
+from storage.store import Store, open_store
+from storage.url import parse_url
+from transport.client import fetch_supervision
+from transport.server import open_grpc_server
 
 log = logging.getLogger(__name__)
 
 BRANCH = RestartPolicy(intensity=3, period=60)
-STOP_LIMIT = 5.0  # seconds that a coordinator gets to flush outcomes
+FLUSH_LIMIT = 5.0  # seconds that a coordinator gets to commit the outcomes it holds
+TREES_LIMIT = 2.0  # seconds that another coordinator gets to tell its tree
 
 
-def database_url(settings: Settings) -> str:
-    """The given database, else the running embedded one; raises ConfigurationError with the way out."""
-    url = settings.database_url or running_url(settings.data)
-    if url is None:
-        raise ConfigurationError(
-            [
-                f"DATABASE_URL is not set and no database runs in {settings.data}: set DATABASE_URL, "
-                "or start one with `callboard up`, which brings its own"
-            ]
-        )
-    return url
+class ServerNode:
+    """One process with any of the roles scheduler, coordinator, api. Nesting is the start order."""
 
-
-class Stand:
-    """Lets the gRPC server bind first: links wait until the coordinator exists."""
-
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings, root: TreeNode, store: Store) -> None:
+        assert settings.database_url is not None
+        self.settings, self.root, self.store = settings, root, store
+        self.id = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self.intake = Intake(store.tasks)
+        self.health = ServerHealth(store, settings.lease)
+        self.ports: dict[str, int] = {}
         self._coordinator: Coordinator | None = None
-        self._there = trio.Event()
+        self._there = trio.Event()  # the coordinator exists
 
-    def take(self, coordinator: Coordinator) -> None:
-        self._coordinator = coordinator
-        self._there.set()
+    async def run(self, stopping: trio.Event, *, task_status: trio.TaskStatus[Mapping[str, Any]]) -> None:
+        async with trio.open_nursery() as outer:
+            storage = self.root.child("storage", "supervisor")
+            await self._keep(outer, storage, "listener", self.store.notifier.run)
+            await self._keep(outer, storage, "probe", self.health.run)
+            storage.enter("running")
+            self.ports["http"] = await self._keep(outer, self.root, "http server", self._serve_http)
+            await self._prepare_database()
+            async with trio.open_nursery() as inner:
+                await self._start_actors(inner)
+                self.health.started = True
+                task_status.started(self.facts())
+                await stopping.wait()
+                self.health.stopping = True
+                if self._coordinator is not None:
+                    await self._coordinator.stop(FLUSH_LIMIT)
+                inner.cancel_scope.cancel("stopping")
+            outer.cancel_scope.cancel("stopping")
+
+    def facts(self) -> dict[str, Any]:
+        """What the ready line says."""
+        return {"node": self.id, "roles": list(self.settings.roles), **self.ports}
+
+    async def _keep(self, nursery: trio.Nursery, parent: TreeNode, name: str, run: Run) -> Any:
+        return await nursery.start(partial(keep_running, name, run, BRANCH, node=parent.child(name)))
+
+    async def _prepare_database(self) -> None:
+        """Applies or checks the migrations; waits for a database that is away. Raises StorageRefused."""
+        assert self.settings.database_url is not None
+        url, delay = parse_url(self.settings.database_url), 0.2
+        while True:
+            try:
+                if self.settings.migrate:
+                    for one in await migrate(url):
+                        log.info("applied migration %04d_%s", one.number, one.name)
+                else:
+                    await require_schema(url)
+                return
+            except StorageUnavailable as error:
+                log.warning("waiting for the database: %s", error)
+                await trio.sleep(delay)
+                delay = min(2.0, delay * 2)
+
+    async def _start_actors(self, nursery: trio.Nursery) -> None:
+        scheduler = self.root.child("scheduler", "supervisor")
+        if self.settings.has("scheduler"):
+            await nursery.start(run_scheduler, self.intake, Janitor(self.store.tasks), scheduler)
+        else:
+            await nursery.start(run_intake, self.intake, scheduler)
+        scheduler.enter("running")
+        self.ports["grpc"] = await self._keep(nursery, self.root, "grpc server", self._serve_grpc)
+        if self.settings.has("coordinator"):
+            coordinator = self._make_coordinator(self.ports["grpc"])
+            await nursery.start(partial(keep_running, "coordinator", coordinator.run, BRANCH, node=coordinator.node))
+            self._coordinator = self.health.coordinator = coordinator
+            self._there.set()
+
+    def _make_coordinator(self, port: int) -> Coordinator:
+        host = self.settings.advertised_host
+        return Coordinator(
+            coordinator_id=self.id,
+            address=f"http://{f'[{host}]' if ':' in host else host}:{port}",
+            version=__version__,
+            store=self.store.dispatch,
+            wakeups=self.store.notifier,
+            terms=self.settings.lease,
+            token=self.settings.token,
+            node=self.root.child("coordinator", "supervisor"),
+        )
+
+    # --- servers ----------------------------------------------------------------------------------
+
+    async def _serve_http(self, *, task_status: trio.TaskStatus[int]) -> None:
+        app = create_app(
+            Services(
+                settings=self.settings,
+                store=self.store.tasks,
+                submit=self.intake.submit,
+                wakeups=self.store.notifier,
+                supervision=self.supervision,
+                checks=self.health.checks,
+                ready=self.health.ready,
+                metrics=self.health.metrics,
+            )
+        )
+        port = self.ports.get("http") or self.settings.http_port
+        await serve_http(app, host=self.settings.host, port=port, name="api", task_status=task_status)
+
+    async def _serve_grpc(self, *, task_status: trio.TaskStatus[int]) -> None:
+        async with open_grpc_server(
+            host=self.settings.host,
+            port=self.ports.get("grpc") or self.settings.grpc_port,
+            link=self.serve_link if self.settings.has("coordinator") else None,
+            store=self.store.tasks,
+            submit=self.intake.submit,
+            supervision=self.own_tree,
+            token=self.settings.token,
+        ) as port:
+            task_status.started(port)
+            await trio.sleep_forever()
 
     async def serve_link(self, end: CoordinatorEnd) -> None:
+        """Links wait until the coordinator exists: its address names the port that is bound first."""
         await self._there.wait()
         assert self._coordinator is not None
         await self._coordinator.serve_link(end)
+
+    # --- the tree ---------------------------------------------------------------------------------
+
+    def own_tree(self) -> dict[str, Any]:
+        """This node's tree, with the trees of the workers that are linked here."""
+        if self._coordinator is not None:
+            self._coordinator.node.remote = self._coordinator.sessions.trees()
+        tree = self.root.as_json()
+        return {**tree, "name": f"server {self.id}", "roles": list(self.settings.roles)}
+
+    async def supervision(self) -> list[dict[str, Any]]:
+        """This node's tree, and those of all other live coordinators."""
+        trees = [self.own_tree()]
+        others = [one for one in await self.store.tasks.coordinators() if one.alive and one.id != self.id]
+
+        async def ask(address: str) -> None:
+            try:
+                trees.extend(await fetch_supervision(address, self.settings.token, TREES_LIMIT))
+            except Exception as error:
+                trees.append({"name": f"server at {address}", "state": "unreachable", "last_error": str(error)})
+
+        async with trio.open_nursery() as nursery:
+            for other in others:
+                nursery.start_soon(ask, other.address)
+        return trees
+
+
+async def require_schema(url: Any) -> None:
+    """Raises StorageRefused when migrations are pending and this node may not apply them."""
+    from actors.model.errors import StorageRefused
+
+    lacking = await pending(url)
+    if lacking:
+        names = ", ".join(f"{one.number:04}_{one.name}" for one in lacking)
+        raise StorageRefused(f"the database lacks migrations {names}: run `callboard db migrate`")
+
+
+async def run_server(
+    settings: Settings,
+    root: TreeNode,
+    stopping: trio.Event,
+    *,
+    task_status: trio.TaskStatus[Mapping[str, Any]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Runs the server roles until `stopping`; started with the ports it bound."""
+    assert settings.database_url is not None
+    async with open_loop(), open_store(settings.database_url, default_timeout=settings.default_timeout) as store:
+        await ServerNode(settings, root, store).run(stopping, task_status=task_status)

@@ -56,6 +56,7 @@ class Pool:
         self._all: set[Connection] = set()
         self.pids: set[int] = set()  # backends of ours: their notifications tell us nothing new
         self._turn: asyncio.Semaphore = asyncio.Semaphore(size)
+        self.answered_at = -1e9  # trio time of the last answer
 
     async def run(
         self, work: Callable[[Connection], Awaitable[T]], *, limit: float | None = None, repeatable: bool = True
@@ -66,6 +67,7 @@ class Pool:
         StorageTimeout (outcome unknown), StorageUnavailable, StorageRefused, BadValue.
         """
         result: T = await trio_asyncio.aio_as_trio(self._run)(work, limit or self._limit, repeatable)
+        self.answered_at = trio.current_time()
         return result
 
     async def fetch(self, query: str, *args: Any, repeatable: bool = True) -> list[asyncpg.Record]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -29,8 +29,19 @@ class PostgresTaskStore(PostgresTasks, PostgresOverview):
 class Store:
     """What a server node has of the database."""
 
-    def __init__(self, tasks: PostgresTaskStore, dispatch: PostgresDispatch, notifier: Notifier) -> None:
-        self.tasks, self.dispatch, self.notifier = tasks, dispatch, notifier
+    def __init__(
+        self, tasks: PostgresTaskStore, dispatch: PostgresDispatch, notifier: Notifier, pools: Sequence[Pool]
+    ) -> None:
+        self.tasks, self.dispatch, self.notifier, self._pools = tasks, dispatch, notifier, pools
+
+    @property
+    def answered_at(self) -> float:
+        """Trio time of the database's last answer to anything; far in the past when it never answered."""
+        return max(pool.answered_at for pool in self._pools)
+
+    async def probe(self) -> None:
+        """Raises StorageError when the database does not answer."""
+        await self._pools[0].execute("SELECT 1")
 
 
 @asynccontextmanager
@@ -49,5 +60,6 @@ async def open_store(database_url: str, *, default_timeout: float | None = None)
             PostgresTaskStore(api, api_lanes, notifier),
             PostgresDispatch(control, work, lanes, notifier, default_timeout),
             notifier,
+            (control, work, api),
         )
         await trio.lowlevel.checkpoint()
