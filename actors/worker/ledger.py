@@ -9,7 +9,7 @@ from actors.model.columns import Assignment, Outcomes, Verdict
 from actors.model.link import Committed, Report
 from actors.model.worker import Held
 
-MAX_REPORT_BYTES = 900_000  # of bodies in one message; the wire's limit is 1 MiB
+MAX_REPORT_BYTES = 64 * 1024  # of bodies in one report, so that heartbeats pass; a larger one is a report of its own
 
 
 class Ledger:
@@ -88,13 +88,13 @@ class Ledger:
 
 
 def split(outcomes: Outcomes, limit: int) -> list[Outcomes]:
-    """Cuts columns so that the bodies of each part stay below `limit` bytes."""
+    """Cuts columns into parts of at most `limit` bytes of bodies; an outcome of more is a part of its own."""
     if len(outcomes.bodies) <= limit:
         return [outcomes]
     parts: list[Outcomes] = []
     start, begin, size, offset = 0, 0, 0, 0
     for index, length in enumerate([*outcomes.sizes, limit + 1]):
-        if size and size + length > limit:
+        if index > start and size + length > limit:
             parts.append(
                 Outcomes(
                     outcomes.keys,

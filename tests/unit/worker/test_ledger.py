@@ -55,3 +55,13 @@ def test_large_outcomes_travel_in_several_reports() -> None:
     assert [part.ids for part in parts] == [[1, 2], [3, 4], [5]]
     assert b"".join(part.bodies for part in parts) == whole.bodies
     assert [text for part in parts for text in part.texts()] == whole.texts()
+
+
+def test_an_outcome_above_the_limit_is_a_report_of_its_own() -> None:
+    sizes = [0, 300, 2, 2, 251, 0]
+    whole = outcomes_of(1, 2, 3, 4, 5, 6)
+    whole.sizes, whole.bodies = sizes, b"".join(bytes([65 + at]) * size for at, size in enumerate(sizes))
+    parts = split(whole, 250)
+    assert [part.ids for part in parts] == [[1], [2], [3, 4], [5], [6]]
+    assert [part.bodies for part in parts] == [b"", b"B" * 300, b"CCDD", b"E" * 251, b""]
+    assert [text for part in parts for text in part.texts()] == whole.texts()
