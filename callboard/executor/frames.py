@@ -147,17 +147,19 @@ def encode(frame: ToExecutor | ToNode) -> bytes:
 def for_executor(body: bytes) -> ToExecutor:
     """Raises FrameError."""
     try:
-        return _to_executor.decode(body)
+        frame: ToExecutor = _to_executor.decode(body)
     except msgspec.MsgspecError as error:
         raise FrameError(str(error)) from None
+    return frame
 
 
 def for_node(body: bytes) -> ToNode:
     """Raises FrameError."""
     try:
-        return _to_node.decode(body)
+        frame: ToNode = _to_node.decode(body)
     except msgspec.MsgspecError as error:
         raise FrameError(str(error)) from None
+    return frame
 
 
 class Cutter:
