@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from actors.model.errors import BadValue
 from actors.model.ports import Claimed, Lane, Renewed, Wishes
 from actors.model.task import DEFAULT_MAX_TRIES
 from actors.model.worker import CoordinatorView, HandlerInfo, Held, Session, WorkerInfo
+from storage.connect import Connection
 from storage.lanes import Lanes
 from storage.notify import Notifier
 from storage.pool import Pool
@@ -64,7 +66,6 @@ class PostgresDispatch:
         rows = await self._work.fetch(
             sql("claim"),
             lanes,
-            len(slots),
             [session for session, _ in sessions],
             [epoch for _, epoch in sessions],
             slots,
@@ -72,25 +73,31 @@ class PostgresDispatch:
             ack_window,
             claim_margin,
         )
-        return await self._shares(rows, lease_key), rows[0]["seen"] if rows else 0
+        return await self._shares(rows, lease_key), rows[-1]["seen"]
 
     async def claimed(self, lease_key: bytes, sessions: Sequence[tuple[int, int]]) -> list[Claimed]:
-        rows = await self._work.fetch(sql("claimed"), uuid.UUID(bytes=lease_key), [session for session, _ in sessions])
-        return await self._shares(rows, lease_key)
+        key = uuid.UUID(bytes=lease_key)
+
+        async def read(connection: Connection) -> list[asyncpg.Record]:
+            """The lock waits until the claim's transaction is over; the read after it sees what became of it."""
+            async with connection.transaction():
+                await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(($1::uuid)::text, 0))", key)
+                return await connection.fetch(sql("claimed"), key, [session for session, _ in sessions])
+
+        return await self._shares(await self._work.run(read), lease_key)
 
     async def _shares(self, rows: Sequence[asyncpg.Record], lease_key: bytes) -> list[Claimed]:
-        found = [row for row in rows if row["place"] is not None]
+        found = [row for row in rows if row["slot"] is not None]
         if any(not self._lanes.knows(row["lanes"]) for row in found):
             await self._lanes.read()
-        return [Claimed(row["place"], self._assignment(row, lease_key)) for row in found]
+        return [Claimed(row["slot"], self._assignment(row, lease_key)) for row in found]
 
     def _assignment(self, row: asyncpg.Record, lease_key: bytes) -> Assignment:
-        names, name_index, defaults = self._lanes.columns(row["lanes"], self._default_timeout)
+        names, name_index = self._lanes.columns(row["lanes"])
         timeouts = row["timeouts"]
-        if min(timeouts) < 0:
-            timeouts = [
-                defaults[name] if given < 0 else given for given, name in zip(timeouts, name_index, strict=True)
-            ]
+        if self._default_timeout is not None:
+            default = timeout_ms(self._default_timeout)
+            timeouts = [given or default for given in timeouts]
         return Assignment(
             lease_key,
             row["ids"],
@@ -294,3 +301,8 @@ def accept(verdicts: list[Verdict], numbers: Sequence[int] | None, places: Seque
         places = range(len(verdicts))
     for number in numbers:
         verdicts[places[number - 1]] = Verdict.ACCEPTED
+
+
+def timeout_ms(seconds: float) -> int:
+    """As claim.sql rounds and bounds it: what travels is 31 bits wide, and 0 means none."""
+    return math.ceil(1000 * min(seconds, 2_000_000))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from actors.model.ports import Lane
 from actors.model.task import DEFAULT_QUEUE
@@ -22,14 +21,12 @@ class Lanes:
         self._pool = pool
         self._ids: dict[Key, int] = {}
         self._lanes: dict[int, Lane] = {}
-        self._timeouts: dict[int, float | None] = {}
 
     async def read(self) -> list[Lane]:
         rows = await self._pool.fetch(sql("lanes"), DEFAULT_QUEUE)
         self._lanes = {
             row["id"]: Lane(row["id"], row["name"], row["queue"], json.loads(row["requirements"])) for row in rows
         }
-        self._timeouts = {row["id"]: row["timeout"] for row in rows}
         self._ids.update({(row["name"], row["given"]): row["id"] for row in rows if row["requirements"] == "{}"})
         return list(self._lanes.values())
 
@@ -60,13 +57,8 @@ class Lanes:
     def knows(self, lanes: Iterable[int]) -> bool:
         return self._lanes.keys() >= set(lanes)
 
-    def columns(self, lanes: Sequence[int], default: float | None) -> tuple[list[str], list[int], list[int]]:
-        """Distinct names, an index for each task, and for each name the timeout in ms that holds when none is given."""
+    def columns(self, lanes: Sequence[int]) -> tuple[list[str], list[int]]:
+        """Distinct names, and an index for each task."""
         distinct = list(dict.fromkeys(lanes))
         place = {lane: index for index, lane in enumerate(distinct)}
-        timeouts: list[Any] = [self._timeouts.get(lane) or default or 0 for lane in distinct]
-        return (
-            [self._lanes[lane].name for lane in distinct],
-            list(map(place.__getitem__, lanes)),
-            [int(timeout * 1000) for timeout in timeouts],
-        )
+        return [self._lanes[lane].name for lane in distinct], list(map(place.__getitem__, lanes))

@@ -45,7 +45,7 @@ WITH session AS MATERIALIZED (
         exec_until = NULL, progress = NULL, ack_by = clock_timestamp() + make_interval(secs => $6)
     FROM pick, turn, session WHERE t.id = pick.id AND t.state = 'queued'
     RETURNING turn.places[pick.n] AS slot, pick.n, t.id, t.attempt, t.lane_id,
-              (1000 * least(coalesce(t.timeout, (SELECT timeouts FROM handler)[pick.place], 0), 2000000))::int AS timeout,
+              ceil(1000 * least(coalesce(t.timeout, (SELECT timeouts FROM handler)[pick.place], 0), 2000000))::int AS timeout,
               t.exclusive::int + CASE WHEN t.crashes >= 2 THEN 2 ELSE 0 END AS flags,
               convert_to(t.args::text, 'UTF8') AS args
 )

@@ -2,7 +2,7 @@
 -- $1 lease key, $2 sessions. In the order in which the claim handed out.
 WITH mine AS MATERIALIZED (
     SELECT array_position($2::bigint[], t.session_id) - 1 AS slot, t.id, t.attempt, t.lane_id, t.priority, t.run_at,
-           (1000 * least(coalesce(t.timeout, h.timeout, 0), 2000000))::int AS timeout,
+           ceil(1000 * least(coalesce(t.timeout, h.timeout, 0), 2000000))::int AS timeout,
            t.exclusive::int + CASE WHEN t.crashes >= 2 THEN 2 ELSE 0 END AS flags,
            convert_to(t.args::text, 'UTF8') AS args
     FROM unnest($2::bigint[]) AS s (session_id)
