@@ -2,6 +2,7 @@
 -- $6 acknowledgement window (s), $7 margin (s).
 -- Candidates are read through callboard_tasks_due without locks, so that only what is taken is locked; under the
 -- lock they are judged again. Arrays are put together in one order, and picked from by place: no join by rank.
+-- IS NOT FALSE: rows known by id are found by primary key, never through a partial index of a state.
 WITH session AS MATERIALIZED (
     SELECT array_agg(coalesce(w.session_id, 0) ORDER BY s.place) AS ids  -- 0: gets nothing
     FROM unnest($2::bigint[], $3::int[]) WITH ORDINALITY AS s (session_id, epoch, place)
@@ -34,7 +35,7 @@ WITH session AS MATERIALIZED (
 ), locked AS MATERIALIZED (
     SELECT t.id, c.priority, c.run_at, c.place
     FROM candidate c JOIN callboard_tasks t ON t.id = c.id
-    WHERE t.state = 'queued' AND t.run_at <= statement_timestamp()
+    WHERE (t.state = 'queued') IS NOT FALSE AND t.run_at <= statement_timestamp()
     FOR UPDATE OF t SKIP LOCKED
 ), pick AS MATERIALIZED (
     SELECT id, place, row_number() OVER (ORDER BY priority, run_at, id) AS n FROM locked
@@ -43,7 +44,7 @@ WITH session AS MATERIALIZED (
     SET state = 'assigned', attempt = t.attempt + 1, lease_key = $5,
         session_id = session.ids[turn.places[pick.n] + 1], assigned_at = clock_timestamp(), started_at = NULL,
         exec_until = NULL, progress = NULL, ack_by = clock_timestamp() + make_interval(secs => $6)
-    FROM pick, turn, session WHERE t.id = pick.id AND t.state = 'queued'
+    FROM pick, turn, session WHERE t.id = pick.id AND (t.state = 'queued') IS NOT FALSE
     RETURNING turn.places[pick.n] AS slot, pick.n, t.id, t.attempt, t.lane_id,
               ceil(1000 * least(coalesce(t.timeout, (SELECT timeouts FROM handler)[pick.place], 0), 2000000))::int AS timeout,
               t.exclusive::int + CASE WHEN t.crashes >= 2 THEN 2 ELSE 0 END AS flags,

@@ -10,7 +10,7 @@ WITH held AS MATERIALIZED (
     JOIN callboard_tasks t ON t.id = o.id AND t.attempt = o.attempt AND t.lease_key = o.key
     JOIN callboard_lanes l ON l.id = t.lane_id
     LEFT JOIN callboard_handlers h ON h.name = l.name
-    WHERE t.state IN ('assigned', 'running')
+    WHERE (t.state IN ('assigned', 'running')) IS NOT FALSE
     ORDER BY t.id FOR UPDATE OF t
 ), decided AS MATERIALIZED (
     SELECT *, CASE

@@ -5,7 +5,7 @@ WITH done AS (
         finished_at = clock_timestamp(), started_at = coalesce(t.started_at, t.assigned_at), error = NULL,
         ack_by = NULL, exec_until = NULL
     FROM unnest($1::bigint[], $2::int[], $3::uuid[], $4::text[]) WITH ORDINALITY AS o (id, attempt, key, body, n)
-    WHERE t.id = o.id AND t.attempt = o.attempt AND t.lease_key = o.key AND t.state IN ('assigned', 'running')
+    WHERE t.id = o.id AND t.attempt = o.attempt AND t.lease_key = o.key AND (t.state IN ('assigned', 'running')) IS NOT FALSE
     RETURNING o.n
 )
 SELECT array_agg(n::int) FROM done
