@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import traceback
@@ -14,6 +13,7 @@ import msgspec
 
 from callboard.errors import Cancelled, CancelReason, Fail, Retry, Snooze
 from callboard.executor.outcomes import STOPPED, Outcome
+from callboard.finite import has_infinite
 
 MAX_RESULT = 256 * 1024  # bytes of JSON
 MAX_MESSAGE = 8 * 1024  # bytes
@@ -53,24 +53,9 @@ def encode_result(value: Any) -> bytes:
         )
     if b"\\u0000" in body and _NUL.search(body):
         raise InvalidResult("the result holds a NUL character (\\u0000), which PostgreSQL can't keep")
-    if _NULL in body and _has_infinite(value):  # msgspec writes NaN and infinity as null
+    if _NULL in body and has_infinite(value):  # msgspec writes NaN and infinity as null
         raise InvalidResult("the result holds a number that is not finite (NaN or infinity), which JSON doesn't have")
     return body
-
-
-def _has_infinite(value: Any) -> bool:
-    waiting = [msgspec.to_builtins(value)]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, float):
-            if not math.isfinite(one):
-                return True
-        elif isinstance(one, dict):
-            waiting += one.keys()
-            waiting += one.values()
-        elif isinstance(one, list | tuple | set | frozenset):
-            waiting += one
-    return False
 
 
 def failure(kind: str, message: str, trace: str = "", after: float | None = None) -> bytes:

@@ -1,0 +1,241 @@
+"""What the clients say to the HTTP API, and what they make of its answers. Pure: no input, no output."""
+
+from __future__ import annotations
+
+import math
+import random
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from callboard.errors import CallboardApiError, CallboardError, CallboardUnavailable
+from callboard.finite import has_infinite
+from callboard.registry import definition_of
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+MAX_BATCH = 10_000  # tasks
+MAX_BATCH_BYTES = 15 * 1024 * 1024  # the API takes 16 MiB
+MAX_WAIT = 60.0  # seconds that the API holds one question
+FINAL = frozenset({"succeeded", "failed", "cancelled", "expired", "quarantined"})
+
+Name = str | Callable[..., Any]  # a task name, or the decorated function
+Ids = list[str]
+
+
+class SubmitOptions(TypedDict, total=False):
+    """What a submission may say beside the name and the arguments; see `POST /api/v1/tasks`."""
+
+    queue: str
+    priority: int  # 1 urgent, 2 normal, 3 low, 4 background
+    run_at: datetime | str
+    delay: float | timedelta  # seconds
+    timeout: float | timedelta  # seconds
+    max_tries: int
+    backoff: float | Mapping[str, Any]
+    expires_at: datetime | str
+    exclusive: bool
+    retry_on_crash: bool
+    tags: Sequence[str]
+    metadata: Mapping[str, str]
+
+
+class Filters(TypedDict, total=False):
+    """Which tasks a listing shows."""
+
+    state: str
+    name: str
+    queue: str
+    tag: str
+    worker: str
+    created_after: datetime | str
+    created_before: datetime | str
+    metadata: Mapping[str, str]
+
+
+class Task(dict[str, Any]):
+    """A task as the API shows it: a dict with all fields, the common ones also as attributes."""
+
+    @property
+    def id(self) -> str:
+        return str(self["id"])
+
+    @property
+    def name(self) -> str:
+        return str(self["name"])
+
+    @property
+    def state(self) -> str:
+        return str(self["state"])
+
+    @property
+    def result(self) -> Any:
+        return self.get("result")
+
+    @property
+    def error(self) -> Mapping[str, Any] | None:
+        """type, message and traceback of the last failure."""
+        found: Mapping[str, Any] | None = self.get("error")
+        return found
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended for good."""
+        return self.state in FINAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request."""
+
+    method: str
+    path: str  # below /api/v1
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True  # doing it twice is as good as once
+    holds: float = 0.0  # seconds that the API may take on purpose
+
+
+def submit(name: Name, args: Mapping[str, Any] | None, options: SubmitOptions, key: str | None) -> Call:
+    body = encode({"name": name_of(name), "args": dict(args or {}), **_plain(options)})
+    return Call(method="POST", path="/tasks", body=body, headers=_headers(key))
+
+
+def batches(items: Iterable[Mapping[str, Any]]) -> Iterator[Call]:
+    """Calls of at most MAX_BATCH tasks and MAX_BATCH_BYTES each.
+
+    Not repeated when it is unknown whether one was taken: a batch has no idempotency key of its own.
+    """
+    part: list[bytes] = []
+    size = 0
+    for item in items:
+        one = encode({**_plain(item), "name": name_of(item["name"])})
+        if part and (len(part) == MAX_BATCH or size + len(one) > MAX_BATCH_BYTES):
+            yield _batch(part)
+            part, size = [], 0
+        part.append(one)
+        size += len(one) + 1
+    if part:
+        yield _batch(part)
+
+
+def _batch(part: list[bytes]) -> Call:
+    body = b"[%s]" % b",".join(part)
+    return Call(method="POST", path="/tasks/batch", body=body, headers=_headers(None), repeatable=False)
+
+
+def get(task: Task | str | int, wait: float = 0.0) -> Call:
+    query = {"wait": f"{wait:g}"} if wait else {}
+    return Call(method="GET", path=f"/tasks/{id_of(task)}", query=query, holds=wait)
+
+
+def page(filters: Filters, cursor: str | None, limit: int) -> Call:
+    query = {name: str(value) for name, value in _plain(filters).items() if name != "metadata"}
+    query |= {f"metadata.{name}": value for name, value in filters.get("metadata", {}).items()}
+    query["limit"] = str(limit)
+    if cursor is not None:
+        query["cursor"] = cursor
+    return Call(method="GET", path="/tasks", query=query)
+
+
+def cancel(task: Task | str | int) -> Call:
+    return Call(method="POST", path=f"/tasks/{id_of(task)}/cancel")
+
+
+def retry(task: Task | str | int) -> Call:
+    """Posts a new task: not repeated when it is unknown whether that has happened."""
+    return Call(method="POST", path=f"/tasks/{id_of(task)}/retry", repeatable=False)
+
+
+def name_of(name: Name) -> str:
+    """Raises LookupError for a function that is no handler."""
+    return name if isinstance(name, str) else definition_of(name).name
+
+
+def id_of(task: Task | str | int) -> str:
+    return quote(task.id if isinstance(task, Task) else str(task), safe="")
+
+
+def encode(value: Any) -> bytes:
+    """JSON. Raises ValueError for numbers that JSON doesn't have, TypeError for what can't be written."""
+    body = msgspec.json.encode(value)
+    if b"null" in body and has_infinite(value):
+        raise ValueError("a number in it is not finite (NaN or infinity), which JSON doesn't have")
+    return body
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain_value(name, value) for name, value in options.items()}
+
+
+def _plain_value(name: str, value: Any) -> Any:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"{name} must have a time zone, got {value!r}; for example datetime.now(UTC)")
+        return value.isoformat()
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _headers(key: str | None) -> dict[str, str]:
+    return {"Content-Type": "application/json", "Idempotency-Key": key or str(uuid.uuid4())}
+
+
+def answer(response: httpx.Response) -> Any:
+    """The JSON of a success. Raises CallboardApiError for a refusal, CallboardError for what is no Callboard."""
+    if response.is_success:
+        try:
+            return msgspec.json.decode(response.content)
+        except ValueError:
+            raise CallboardError(f"the answer of {response.url} is not JSON: is this a Callboard api?") from None
+    try:
+        problem = msgspec.json.decode(response.content, type=dict[str, Any])
+    except ValueError:
+        problem = {}
+    detail = problem.get("detail") or problem.get("title") or response.reason_phrase or "refused"
+    raise CallboardApiError(
+        response.status_code, problem.get("code"), str(detail), problem.get("errors") or (), problem.get("request_id")
+    )
+
+
+class Patience:
+    """How long to wait before a call is repeated; for one call."""
+
+    def __init__(self, call: Call, limit: float, clock: Callable[[], float]) -> None:
+        self._call, self._clock, self._until, self._tries = call, clock, clock() + limit, 0
+
+    def after_response(self, response: httpx.Response) -> float | None:
+        """Seconds; None: the response is the answer."""
+        if response.status_code == 429 or (response.status_code == 503 and self._call.repeatable):
+            return self._pause(_retry_after(response))
+        return None
+
+    def after_error(self, error: httpx.TransportError) -> float:
+        """Seconds. Raises CallboardUnavailable when it is time, or not safe, to repeat the call."""
+        never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+        pause = self._pause(None) if never_sent or self._call.repeatable else None
+        if pause is None:
+            what = str(error) or type(error).__name__
+            doubt = "" if never_sent or self._call.method == "GET" else "; it may have been done nevertheless"
+            raise CallboardUnavailable(f"{self._call.method} {self._call.path}: {what}{doubt}") from error
+        return pause
+
+    def _pause(self, asked: float | None) -> float | None:
+        self._tries += 1
+        wait = random.uniform(0.5, 1.0) * min(5.0, 0.2 * 2.0 ** min(self._tries, 10))
+        if asked is not None:
+            wait = max(wait, asked)
+        return wait if self._clock() + wait <= self._until else None
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    try:
+        found = float(response.headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+    return found if math.isfinite(found) and found >= 0 else None
