@@ -17,6 +17,7 @@
     ├── ConfigurationError        exit 78; carries every problem at once
     ├── Conflict                  the state does not allow it
     ├── NotFound
+    ├── AccessDenied              the token is missing or wrong
     └── IdempotencyConflict       same key, other body
 """
 
@@ -99,6 +100,10 @@ class Conflict(CallboardError):
 
 class NotFound(CallboardError):
     """No such thing, or it was pruned."""
+
+
+class AccessDenied(CallboardError):
+    """The token is missing or wrong."""
 
 
 class IdempotencyConflict(CallboardError):
