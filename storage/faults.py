@@ -38,6 +38,7 @@ HARMLESS = (
     pg.SerializationError,
     pg.DeadlockDetectedError,
     pg.LockNotAvailableError,
+    pg.ProgramLimitExceededError,
     UnicodeError,
 )
 _REFUSED = (
@@ -49,7 +50,8 @@ _REFUSED = (
     ssl.SSLError,
 )
 _SCHEMA = (pg.UndefinedTableError, pg.UndefinedColumnError, pg.UndefinedFunctionError)
-_INPUT = (pg.CheckViolationError, pg.NotNullViolationError, pg.DataError, UnicodeError)
+# A text too long for an index, JSON too deep: class 54.
+_INPUT = (pg.CheckViolationError, pg.NotNullViolationError, pg.DataError, pg.ProgramLimitExceededError, UnicodeError)
 
 
 def translated(error: BaseException) -> BaseException:

@@ -12,7 +12,6 @@ from storage.pool import Pool
 from storage.queries import sql
 
 COUNTED = 100_000  # tasks of one state that are counted; more than this is shown as this
-FINAL_STATES = ["succeeded", "failed", "cancelled", "expired", "quarantined", "blocked"]
 
 
 class PostgresOverview:
@@ -31,7 +30,7 @@ class PostgresOverview:
     async def stats(self) -> dict[str, Any]:
         waiting = await self._pool.fetch(sql("count_waiting"), COUNTED)
         held = await self._pool.fetch(sql("count_held"))
-        final = await self._pool.fetch(sql("count_final"), COUNTED, FINAL_STATES)
+        final = await self._pool.fetch(sql("count_final"), COUNTED)
         workers = await self._pool.fetch("SELECT state, count(*)::bigint AS count FROM callboard_workers GROUP BY 1")
         depth, due = sum(row["depth"] for row in waiting), sum(row["due"] for row in waiting)
         tasks = {"queued": due, "scheduled": depth - due, "assigned": 0, "running": 0, "cancelling": 0}
@@ -51,6 +50,7 @@ class PostgresOverview:
         if expired != "UPDATE 0":
             self._notifier.final()
         rows = await self._pool.fetch(sql("prune"), limit)
+        await self._pool.execute(sql("prune_sessions"))
         return int(rows[0]["count"])
 
     async def workers(self, *, include_ended: bool = False) -> list[WorkerView]:

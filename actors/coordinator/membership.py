@@ -108,6 +108,16 @@ class Link:
         self.rate.add(now, done - outcomes.kinds.count(Outcome.RELEASED) - outcomes.kinds.count(Outcome.REFUSED))
         return done
 
+    def forget(self, attempts: Iterable[Held]) -> None:
+        """The table took these back: they no longer fill slots here."""
+        for one in attempts:
+            claim = self.claims.get(one.lease_key)
+            if claim is not None and claim.open.get(one.task_id) == one.attempt:
+                del claim.open[one.task_id]
+                self.held -= 1
+                if not claim.open:
+                    del self.claims[one.lease_key]
+
     def adopt(self, held: Iterable[Held], now: float) -> None:
         """Books what the table says that a resumed session holds."""
         for one in held:

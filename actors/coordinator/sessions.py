@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import trio
@@ -22,6 +23,7 @@ from actors.model.worker import Held
 
 log = logging.getLogger(__name__)
 
+SWEEP = 500  # tasks a statement
 SIGN_IN_EVERY = 3.0  # seconds between a coordinator's own signs of life
 
 
@@ -106,7 +108,7 @@ class SessionKeeper:
         await self._convict_after_grace()
         if now - self._swept >= self._terms.sweep * 0.9:
             self._swept = now
-            await self._judge()
+            await self._sweep()
 
     async def _note(self) -> None:
         """T2 for what is accepted or started and still unfinished."""
@@ -121,6 +123,12 @@ class SessionKeeper:
             await self._store.mark(accepted, started)
         for link in self._membership:
             link.noted(now, period)
+        progress: list[tuple[int, int, str]] = []
+        for link in self._membership:
+            progress += [(task, attempt, value) for (task, attempt), value in link.progress.items()]
+            link.progress.clear()
+        if progress:
+            await self._store.save_progress(progress)
 
     async def _renew(self) -> None:
         asked_at = trio.current_time()
@@ -179,20 +187,27 @@ class SessionKeeper:
             log.warning("sessions %s did not come back within the grace", convicted)
             await self._sweep()
 
-    async def _judge(self) -> None:
-        if self._quiet.may_convict(trio.current_time()):
-            expired = await self._store.convict_expired(self._terms.lease)
-            if expired:
-                log.warning("leases of sessions %s ran out", expired)
-        await self._sweep()
-
     async def _sweep(self) -> None:
-        requeued = await self._store.sweep(500)
-        if requeued:
-            log.info("%d tasks went back to their queues", requeued)
-            self._membership.wake()
-        while requeued == 500:
-            requeued = await self._store.sweep(500)
+        """One statement convicts and sweeps; what a clock decides only past the quiet period."""
+        while True:
+            judging = self._quiet.may_convict(trio.current_time())
+            swept = await self._store.sweep(SWEEP, self._id, lease=self._terms.lease if judging else None)
+            if swept.convicted:
+                log.warning("leases of sessions %s ran out", list(swept.convicted))
+            if swept.count:
+                log.info("%d tasks left their attempts", swept.count)
+                self._membership.wake()
+            for session, attempts in swept.taken.items():
+                self._take_back(session, attempts)
+            if swept.count < SWEEP and not swept.convicted:
+                return
+
+    def _take_back(self, session: int, attempts: Sequence[Held]) -> None:
+        """A live worker lost these: nobody acknowledged them, or their time is over."""
+        link = self._membership.get(session)
+        if link is not None:
+            link.forget(attempts)
+            link.tell(Cancel(attempts, "unacknowledged"))
 
     def trees(self) -> dict[str, Any]:
         """Supervision trees of the workers that are linked here."""

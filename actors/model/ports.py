@@ -158,6 +158,15 @@ class Renewed:
     server_started: datetime  # pg_postmaster_start_time: a restart resets the quiet period
 
 
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did."""
+
+    count: int  # tasks that left their attempt
+    convicted: Sequence[int]  # sessions whose lease ran out
+    taken: Mapping[int, Sequence[Held]]  # live session → attempts taken from it: its worker must stop them
+
+
 class DispatchStore(Protocol):
     """Tasks and sessions, as coordinators see them. Guards are written in the statements."""
 
@@ -194,6 +203,10 @@ class DispatchStore(Protocol):
         """T2, batched: accepted closes the acknowledgement window, started moves to running."""
         ...
 
+    async def save_progress(self, values: Sequence[tuple[int, int, str]]) -> None:
+        """(task, attempt, JSON): kept with attempts that are still out; a value that can't be held is dropped."""
+        ...
+
     async def open_session(
         self, worker: WorkerInfo, *, secret_hash: bytes, coordinator_id: str, lease: float
     ) -> Session: ...
@@ -227,16 +240,14 @@ class DispatchStore(Protocol):
         """After the grace: dead, where session and epoch and coordinator still match; exclusive holders wait."""
         ...
 
-    async def convict_expired(self, lease: float) -> list[int]:
-        """Sessions whose lease ran out: dead. Only a coordinator past its quiet period calls this."""
-        ...
+    async def sweep(self, limit: int, coordinator_id: str, *, lease: float | None) -> Swept:
+        """T6, T8, T9: requeues at most about `limit` tasks of each cause that ended sessions held.
 
-    async def sweep(self, limit: int) -> int:
-        """T6, T8, T9, clamped leases: requeues what dead sessions held and what nobody acknowledged."""
-        ...
-
-    async def next_due(self) -> float | None:
-        """Seconds until the next waiting row is due, None when none waits; a hint."""
+        With `lease` (only a coordinator past its quiet period gives it) also what a clock decides: sessions whose
+        lease ran out are convicted (sweep again for what they held), leases that lie too far ahead are clamped,
+        and of this coordinator's live sessions come back the assignments that nobody acknowledged and the
+        attempts past their time.
+        """
         ...
 
 

@@ -50,9 +50,11 @@ CREATE TABLE callboard_workers (
     connected_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     last_seen        timestamptz NOT NULL DEFAULT clock_timestamp(),
     ended_at         timestamptz,
+    swept            boolean NOT NULL DEFAULT false,   -- it has ended, and holds nothing any more for certain
     CHECK ((state IN ('dead', 'closed')) = (ended_at IS NOT NULL))
 ) WITH (fillfactor = 70);
 CREATE INDEX callboard_workers_live ON callboard_workers (lease_until) WHERE state IN ('live', 'draining');
+CREATE INDEX callboard_workers_unswept ON callboard_workers (session_id) WHERE state IN ('dead', 'closed') AND NOT swept;
 CREATE INDEX callboard_workers_worker ON callboard_workers (worker);
 
 CREATE TABLE callboard_tasks (
@@ -79,7 +81,6 @@ CREATE TABLE callboard_tasks (
     cancel_requested_at  timestamptz,
     ack_by               timestamptz,       -- while assigned: NULL once the worker has accepted it
     exec_until           timestamptz,       -- while running with a timeout
-    last_crash_at        timestamptz,
     lease_key            uuid,              -- drawn once for each claim; a final row keeps it
     session_id           bigint,
     result_hash          bigint,
@@ -93,15 +94,28 @@ CREATE TABLE callboard_tasks (
     metadata             jsonb NOT NULL DEFAULT '{}',
     submitted_by         text,
     CHECK (state NOT IN ('assigned', 'running') OR lease_key IS NOT NULL AND session_id IS NOT NULL),
-    CHECK (state NOT IN ('blocked', 'queued') OR session_id IS NULL AND finished_at IS NULL),
+    CHECK (state NOT IN ('blocked', 'queued') OR lease_key IS NULL AND session_id IS NULL),
+    CHECK (tries <= max_tries),
     CHECK ((state IN ('succeeded', 'failed', 'cancelled', 'expired', 'quarantined')) = (finished_at IS NOT NULL))
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1);
 
 CREATE INDEX callboard_tasks_due ON callboard_tasks (lane_id, priority, run_at, id) WHERE state = 'queued';
+-- A partial index costs a task what its predicate costs, and an entry only while it holds.
 CREATE INDEX callboard_tasks_held ON callboard_tasks (session_id) WHERE state IN ('assigned', 'running');
 CREATE INDEX callboard_tasks_unfinished_retry ON callboard_tasks (retry_of) WHERE retry_of IS NOT NULL;
 CREATE INDEX callboard_tasks_lane ON callboard_tasks (lane_id, id);
 CREATE INDEX callboard_tasks_expiring ON callboard_tasks (expires_at) WHERE state = 'queued' AND expires_at IS NOT NULL;
+-- What a renewal reads to pass cancels on, and the sweep to find attempts past their time.
+CREATE INDEX callboard_tasks_cancelling ON callboard_tasks (session_id)
+    WHERE state IN ('assigned', 'running') AND cancel_requested_at IS NOT NULL;
+CREATE INDEX callboard_tasks_overdue ON callboard_tasks (exec_until) WHERE state = 'running' AND exec_until IS NOT NULL;
+-- What people look for among a million that succeeded.
+CREATE INDEX callboard_tasks_set_aside ON callboard_tasks (state, id)
+    WHERE state IN ('blocked', 'failed', 'cancelled', 'expired', 'quarantined');
+-- Retention reads the oldest end, by kinds that are kept equally long.
+CREATE INDEX callboard_tasks_succeeded ON callboard_tasks (finished_at) WHERE state = 'succeeded';
+CREATE INDEX callboard_tasks_unsuccessful ON callboard_tasks (finished_at)
+    WHERE state IN ('failed', 'cancelled', 'expired', 'quarantined');
 CREATE INDEX callboard_tasks_tags ON callboard_tasks USING gin (tags) WHERE tags <> '{}';
 
 -- One row for each attempt that ended otherwise than with success, and for each refused late outcome.
@@ -122,6 +136,8 @@ CREATE TABLE callboard_attempts (
     evidence     jsonb
 );
 CREATE INDEX callboard_attempts_task ON callboard_attempts (task_id, attempt);
+CREATE UNIQUE INDEX callboard_attempts_evidence ON callboard_attempts (task_id, attempt, lease_key, outcome_hash)
+    WHERE NOT accepted;  -- each refused outcome once, however often it is sent
 
 CREATE TABLE callboard_idempotency_keys (
     key           text PRIMARY KEY,
@@ -131,7 +147,8 @@ CREATE TABLE callboard_idempotency_keys (
 );
 CREATE INDEX callboard_idempotency_keys_age ON callboard_idempotency_keys (created_at);
 
--- Final rows are final, and the fencing token never falls. The WHEN clause keeps lawful updates free of any call.
+-- Final rows are final; the fencing token rises by one with each assignment and never otherwise; a held row keeps its
+-- lease; no state is reached but by its moves. The WHEN clause keeps lawful updates free of any call.
 -- Pruning deletes; it does not update.
 CREATE FUNCTION callboard_refuse_illegal_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -139,7 +156,14 @@ BEGIN
         OLD.id, OLD.state, OLD.attempt, NEW.state, NEW.attempt USING ERRCODE = 'integrity_constraint_violation';
 END $$;
 CREATE TRIGGER callboard_tasks_legality BEFORE UPDATE ON callboard_tasks FOR EACH ROW
-    WHEN (OLD.finished_at IS NOT NULL OR NEW.attempt < OLD.attempt)
+    WHEN (OLD.finished_at IS NOT NULL OR OLD.id <> NEW.id
+          OR NEW.attempt <> OLD.attempt + (OLD.state = 'queued' AND NEW.state = 'assigned')::int
+          OR CASE OLD.state
+                 WHEN 'queued' THEN NEW.state NOT IN ('queued', 'assigned', 'cancelled', 'expired')
+                 WHEN 'blocked' THEN NEW.state NOT IN ('blocked', 'queued', 'cancelled', 'expired')
+                 ELSE NEW.state IN ('blocked', 'expired') OR OLD.state = 'running' AND NEW.state = 'assigned'
+                      OR NEW.state IN ('assigned', 'running')
+                         AND (NEW.lease_key <> OLD.lease_key OR NEW.session_id <> OLD.session_id) END)
     EXECUTE FUNCTION callboard_refuse_illegal_change();
 
 -- Seconds to wait after the given number of used tries; see actors/model/retry.py.
@@ -151,9 +175,8 @@ LANGUAGE sql VOLATILE AS $$
                  * CASE WHEN backoff->>'kind' = 'fixed' THEN 1 ELSE power(2, least(tries - 1, 62)) END)
 $$;
 
--- What a renewal reads to pass cancels on.
-CREATE INDEX callboard_tasks_cancelling ON callboard_tasks (session_id)
-    WHERE state IN ('assigned', 'running') AND cancel_requested_at IS NOT NULL;
--- What the sweep reads: assignments that nobody acknowledged, attempts past their time.
-CREATE INDEX callboard_tasks_unacknowledged ON callboard_tasks (ack_by) WHERE state = 'assigned' AND ack_by IS NOT NULL;
-CREATE INDEX callboard_tasks_overdue ON callboard_tasks (exec_until) WHERE state = 'running' AND exec_until IS NOT NULL;
+-- Workers or executors that died under a task within the time that makes it poison.
+CREATE FUNCTION callboard_recent_crashes(task bigint) RETURNS integer LANGUAGE sql STABLE AS $$
+    SELECT count(*)::int FROM callboard_attempts
+    WHERE task_id = task AND outcome IN ('crashed', 'lost') AND accepted AND ended_at > clock_timestamp() - interval '72 hours'
+$$;

@@ -1,16 +1,20 @@
 -- T15. A batch of what retention no longer keeps: succeeded 7 days, other final states 30, idempotency keys 24 hours.
 WITH old AS MATERIALIZED (
-    SELECT id FROM callboard_tasks
-    WHERE finished_at < clock_timestamp() - CASE state WHEN 'succeeded' THEN interval '7 days' ELSE interval '30 days' END
-    ORDER BY id LIMIT $1
+    (SELECT id FROM callboard_tasks
+     WHERE state = 'succeeded' AND finished_at < statement_timestamp() - interval '7 days'
+     ORDER BY finished_at LIMIT $1)
+    UNION ALL
+    (SELECT id FROM callboard_tasks
+     WHERE state IN ('failed', 'cancelled', 'expired', 'quarantined') AND finished_at < statement_timestamp() - interval '30 days'
+     ORDER BY finished_at LIMIT $1)
 ), gone AS (
-    DELETE FROM callboard_tasks t USING old WHERE t.id = old.id RETURNING t.id
+    DELETE FROM callboard_tasks t USING (SELECT id FROM old ORDER BY id LIMIT $1) o
+    WHERE t.id = o.id RETURNING t.id
 ), attempts AS (
-    DELETE FROM callboard_attempts a USING old WHERE a.task_id = old.id
+    DELETE FROM callboard_attempts a USING gone WHERE a.task_id = gone.id
 ), keys AS (
     DELETE FROM callboard_idempotency_keys WHERE key IN (
-        SELECT key FROM callboard_idempotency_keys WHERE created_at < clock_timestamp() - interval '24 hours' LIMIT $1)
-), sessions AS (
-    DELETE FROM callboard_workers WHERE ended_at < clock_timestamp() - interval '30 days'
+        SELECT key FROM callboard_idempotency_keys WHERE created_at < statement_timestamp() - interval '24 hours'
+        ORDER BY created_at LIMIT $1)
 )
 SELECT count(*)::int FROM gone

@@ -1,7 +1,7 @@
 -- T3. $1 ids, $2 attempts, $3 lease keys, $4 results. Returns the places of those accepted.
 WITH done AS (
     UPDATE callboard_tasks t
-    SET state = 'succeeded', result = o.body::jsonb, result_hash = hashtextextended('0' || o.body, 0),
+    SET state = 'succeeded', result = nullif(o.body, '')::jsonb, result_hash = hashtextextended('0' || o.body, 0),
         finished_at = clock_timestamp(), started_at = coalesce(t.started_at, t.assigned_at), error = NULL,
         ack_by = NULL, exec_until = NULL
     FROM unnest($1::bigint[], $2::int[], $3::uuid[], $4::text[]) WITH ORDINALITY AS o (id, attempt, key, body, n)
