@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,7 @@ MAX_NAME = 200  # characters of names, queues, tags, keys
 MAX_ID = 2**63
 MAX_SECONDS = 10 * 365 * 86_400.0
 MAX_PAGE, DEFAULT_PAGE = 500, 50
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # escaped, unless its backslash is itself escaped
 
 
 def time_text(moment: datetime | None) -> str:
@@ -141,14 +143,23 @@ def _no_constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
+def _storable(field: str, value: Any) -> None:
+    """PostgreSQL holds neither NUL nor half of a surrogate pair, escaped or not."""
+    plain = json.dumps(value, ensure_ascii=False)
+    try:
+        plain.encode()
+    except UnicodeEncodeError:
+        raise BadValue(field, "may not contain a lone surrogate") from None
+    if _NUL.search(plain):
+        raise BadValue(field, "may not contain a NUL character")
+
+
 def _args(text: str) -> str:
     size = len(text.encode())
     if size > MAX_ARGS:
         raise BadValue("args", f"takes {size} bytes; at most {MAX_ARGS} are allowed")
     if text:
-        _object("args", text)
-    if "\\u0000" in text or "\0" in text:
-        raise BadValue("args", "may not contain a NUL character")
+        _storable("args", _object("args", text))
     return text or "{}"
 
 
