@@ -24,7 +24,7 @@ from callboard.registry import definitions
 
 log = logging.getLogger(__name__)
 
-LAST_WORDS = 0.5  # seconds that unsent outcomes get at the end
+LAST_WORDS = 0.5  # seconds that attempts which were told to stop, and unsent outcomes, get at the end
 _RECEIVE = 262_144
 
 
@@ -53,7 +53,7 @@ class Executor:
             nursery.start_soon(self._write, stream)
             await self._read(stream, cutter, frames)
             with trio.move_on_after(LAST_WORDS):
-                while not self._outbox.is_empty:  # noqa: ASYNC110 (at most LAST_WORDS)
+                while not (self._pool.is_idle and self._outbox.is_empty):  # noqa: ASYNC110 (at most LAST_WORDS)
                     await trio.sleep(0.005)
             process.leave(0)
 
@@ -64,7 +64,7 @@ class Executor:
             process.leave(0)  # the node is gone: nobody would hear of what runs here
 
     async def _read(self, stream: trio.SocketStream, cutter: Cutter, frames: Iterable[ToExecutor]) -> None:
-        """The only reader. Returns at the end."""
+        """The only reader. Returns when the node says Leave."""
         for frame in frames:
             if not await self._take(frame):
                 return
@@ -72,9 +72,9 @@ class Executor:
             try:
                 data = await stream.receive_some(_RECEIVE)
             except trio.BrokenResourceError:
-                return
+                data = b""
             if not data:
-                return
+                process.leave(0)  # the node is gone: nobody would hear of what runs here
             for body in cutter.feed(data):
                 if not await self._take(decode(body)):
                     return

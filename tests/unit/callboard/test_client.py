@@ -215,7 +215,6 @@ def test_cancel_and_retry_name_the_task() -> None:
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALLBOARD_API_URL", "http://else.where:1/")
     monkeypatch.setenv("CALLBOARD_TOKEN", "from-env")
-    return
 
 
 @pytest.mark.usefixtures("environment")
