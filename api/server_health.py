@@ -91,7 +91,7 @@ class ServerHealth:
         return {
             "links": float(len(self.coordinator.membership)),
             **{
-                f"outcomes_{verdict.name.lower()}": float(count)
+                f"outcomes_{verdict.name.lower()}_total": float(count)
                 for verdict, count in self.coordinator.completer.counts.items()
             },
         }

@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from actors.coordinator.tree import Coordinator
-from actors.model.errors import StorageUnavailable
+from actors.model.errors import LinkError, StorageRefused, StorageUnavailable
 from actors.model.link import CoordinatorEnd
 from actors.runtime.aio import open_loop
 from actors.runtime.supervisor import RestartPolicy, Run, keep_running
@@ -23,13 +23,14 @@ from actors.scheduler.tree import run_intake, run_scheduler
 from api.http.app import create_app
 from api.http.serve import serve_http
 from api.http.services import Services
+from api.http.waiters import Waiters
 from api.server_health import ServerHealth
 from api.settings import Settings
 from callboard import __version__
 from storage.migrate import migrate, pending
 from storage.store import Store, open_store
 from storage.url import parse_url
-from transport.client import fetch_supervision
+from transport.calls import fetch_supervision
 from transport.server import open_grpc_server
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ class ServerNode:
         self.id = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self.intake = Intake(store.tasks)
         self.health = ServerHealth(store, settings.lease)
+        self.stopping = trio.Event()
+        self.waiters = Waiters(store.tasks, store.notifier, self.stopping)
         self.ports: dict[str, int] = {}
         self._coordinator: Coordinator | None = None
         self._there = trio.Event()  # the coordinator exists
@@ -58,6 +61,7 @@ class ServerNode:
             await self._keep(outer, storage, "listener", self.store.notifier.run)
             await self._keep(outer, storage, "probe", self.health.run)
             storage.enter("running")
+            await self._keep(outer, self.root, "waiters", self.waiters.run)
             self.ports["http"] = await self._keep(outer, self.root, "http server", self._serve_http)
             await self._prepare_database()
             async with trio.open_nursery() as inner:
@@ -66,6 +70,7 @@ class ServerNode:
                 task_status.started(self.facts())
                 await stopping.wait()
                 self.health.stopping = True
+                self.stopping.set()
                 if self._coordinator is not None:
                     await self._coordinator.stop(FLUSH_LIMIT)
                 inner.cancel_scope.cancel("stopping")
@@ -135,6 +140,7 @@ class ServerNode:
                 checks=self.health.checks,
                 ready=self.health.ready,
                 metrics=self.health.metrics,
+                waiters=self.waiters,
             )
         )
         port = self.ports.get("http") or self.settings.http_port
@@ -145,13 +151,20 @@ class ServerNode:
             host=self.settings.host,
             port=self.ports.get("grpc") or self.settings.grpc_port,
             link=self.serve_link if self.settings.has("coordinator") else None,
-            store=self.store.tasks,
+            tasks=self.store.tasks,
             submit=self.intake.submit,
-            supervision=self.own_tree,
+            wait_final=self.wait_final,
+            supervision=lambda: [self.own_tree()],
+            healthy=lambda: self.health.ready()[0],
             token=self.settings.token,
         ) as port:
             task_status.started(port)
             await trio.sleep_forever()
+
+    async def wait_final(self, task_id: int) -> None:
+        """Until the task is final, or gone."""
+        with self.waiters.waiting_for(task_id) as final:
+            await final.wait()
 
     async def serve_link(self, end: CoordinatorEnd) -> None:
         """Links wait until the coordinator exists: its address names the port that is bound first."""
@@ -176,7 +189,7 @@ class ServerNode:
         async def ask(address: str) -> None:
             try:
                 trees.extend(await fetch_supervision(address, self.settings.token, TREES_LIMIT))
-            except Exception as error:
+            except LinkError as error:
                 trees.append({"name": f"server at {address}", "state": "unreachable", "last_error": str(error)})
 
         async with trio.open_nursery() as nursery:
@@ -187,8 +200,6 @@ class ServerNode:
 
 async def require_schema(url: Any) -> None:
     """Raises StorageRefused when migrations are pending and this node may not apply them."""
-    from actors.model.errors import StorageRefused
-
     lacking = await pending(url)
     if lacking:
         names = ", ".join(f"{one.number:04}_{one.name}" for one in lacking)
