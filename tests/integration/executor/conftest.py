@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -133,12 +135,13 @@ Start = Callable[..., Node]
 def start() -> Iterator[Start]:
     """Starts executors; `boot=False` returns before it said that it is ready."""
     nodes: list[Node] = []
+    folder = tempfile.mkdtemp(prefix="cb-")  # short: pytest's own are too long for the path of a socket
 
     def make(
         *apps: str, slots: int = 4, start_limit: float = 5.0, stop_after: float = 0.3, environ: Any = None,
         boot: bool = True,
     ) -> Node:  # fmt: skip
-        node = _spawn({**os.environ, "CALLBOARD_USER_PATH": os.devnull, **(environ or {})})
+        node = _spawn({**os.environ, "CALLBOARD_USER_PATH": os.devnull, "TMPDIR": folder, **(environ or {})})
         nodes.append(node)
         node.send(Boot(list(apps) or [str(APP)], slots, start_limit, stop_after))
         if boot:
@@ -152,6 +155,7 @@ def start() -> Iterator[Start]:
         node.connection.close()
         if node.lifeline >= 0:
             os.close(node.lifeline)
+    shutil.rmtree(folder)
 
 
 def _spawn(environ: dict[str, str]) -> Node:
