@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import trio
 
-from actors.model.errors import RestartLimitReached
+from actors.model.errors import ConfigurationError, RestartLimitReached
 from actors.runtime.tree import TreeNode
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,8 @@ async def keep_running(
 ) -> None:
     """Runs `run` until it returns; restarts it when it raises.
 
-    Raises RestartLimitReached when the policy's intensity is exceeded. Cancelled passes straight through.
+    Raises RestartLimitReached when the policy's intensity is exceeded. Cancelled passes straight through, and
+    so does ConfigurationError: another start would say the same.
     """
     node = node if node is not None else TreeNode(name)
     while True:
@@ -84,6 +85,9 @@ async def keep_running(
             log.error("%s crashed: %s", name, node.last_error, exc_info=error)
             if on_crash is not None:
                 on_crash(error)
+            if any(isinstance(leaf, ConfigurationError) for leaf in leaves(error)):
+                node.enter("gave_up")
+                raise
             now = trio.current_time()
             node.restarts.append(now)
             node.restarts_total += 1

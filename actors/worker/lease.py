@@ -20,6 +20,7 @@ class WorkerLease:
         self.terms = terms
         self.now = clock
         self.deadline: float | None = None  # None: no session
+        self.firm: float | None = None  # the same without what FROZEN vouched for: exclusive tasks end here
         self._sent: OrderedDict[int, float] = OrderedDict()
         self._sequence = 0
         self.confirmed_at: float | None = None
@@ -38,25 +39,31 @@ class WorkerLease:
             self._sent.popitem(last=False)
         return self._sequence
 
-    def confirmed(self, sequence: int) -> float | None:
-        """The renewal of this heartbeat is committed, or FROZEN vouches for it; the new deadline."""
+    def confirmed(self, sequence: int, *, firm: bool = True) -> float | None:
+        """The renewal of this heartbeat is committed, or (not firm) FROZEN vouches for it; the new deadline."""
         sent = self._sent.get(sequence)
         if sent is None:
             return self.deadline
         for older in [number for number in self._sent if number < sequence]:
             del self._sent[older]
-        return self._extend(sent)
+        return self._extend(sent, firm=firm)
 
-    def _extend(self, sent: float) -> float:
+    def _extend(self, sent: float, *, firm: bool = True) -> float:
         until = sent + self.terms.lease - self.terms.margin
+        if firm and (self.firm is None or until > self.firm):
+            self.firm = until
         if self.deadline is None or until > self.deadline:
             self.deadline = until
             self.confirmed_at = self.now()
         return self.deadline
 
     def ended(self) -> None:
-        self.deadline = None
+        self.deadline = self.firm = None
         self._sent.clear()
+
+    def firm_left(self) -> float | None:
+        """Seconds until exclusive tasks must stop."""
+        return None if self.firm is None else self.firm - self.now()
 
     def left(self) -> float | None:
         """Seconds until the worker must stop; None without a session."""

@@ -17,13 +17,17 @@ from actors.model.columns import Assignment, Outcome, Outcomes
 from actors.model.errors import LinkLost, LinkRejected
 from actors.model.lease import LeaseTerms
 from actors.model.worker import Held, WorkerInfo
+from actors.runtime.periodic import boottime
 from actors.runtime.supervisor import describe, leaves
+from actors.worker.books import unstarted
 from actors.worker.lease import WorkerLease
 from actors.worker.ledger import Ledger
+from actors.worker.stream import Stream
 
 log = logging.getLogger(__name__)
 
 TREE_EVERY = 2.0  # seconds between reports of the supervision tree, when it changed
+TREE_AGE = 15.0  # seconds after which it is reported though only time has passed
 MAX_DELAY = 5.0  # seconds between attempts to connect
 
 
@@ -73,19 +77,22 @@ class WorkerLink:
         health: Callable[[], Mapping[str, Any]],
         tree: Callable[[], Mapping[str, Any]],
         on_drain: Callable[[str], None],
+        clock: Callable[[], float] = boottime,
     ) -> None:
         self._worker, self._secret, self._token, self._dial = worker, secret, token, dial
         self._addresses, self._crew, self._health, self._tree = list(addresses), crew, health, tree
         self._on_drain = on_drain
         self.ledger = Ledger()
-        self.lease = WorkerLease(terms)
+        self.lease = WorkerLease(terms, clock=clock)
         self.state = LinkState()
-        self._end: wire.WorkerEnd | None = None
-        self._scope = trio.CancelScope()
-        self._next_address = 0
-        self._last_heard = 0.0
+        self._stream: Stream | None = None
+        self._nursery: trio.Nursery | None = None
+        self._turn = 0  # which of the known addresses is dialled next
+        self._slots = 0
         self._frozen_since: float | None = None
-        self._reported_at: dict[int, float] = {}  # report → when it was sent on this stream
+        self._thawed_at = 0.0  # until then the coordinator's database did not answer
+        self._seeking = False  # another coordinator is being asked while this one is frozen
+        self._lost_meanwhile = False
         self._settled = trio.Event()
         self.draining = False
         self._goodbye = False
@@ -94,12 +101,13 @@ class WorkerLink:
 
     def finished(self, outcomes: Outcomes) -> None:
         """Outcomes of attempts; kept until acknowledged."""
-        for report in self.ledger.finish(outcomes):
-            self._tell_report(report)
+        for report in self.ledger.finish(outcomes, trio.current_time()):
+            self._tell(report)
 
     def started(self, attempts: Sequence[Held]) -> None:
-        if attempts:
-            self._tell(wire.Started(list(attempts)))
+        begun = self.ledger.begin(attempts)
+        if begun:
+            self._tell(wire.Started(begun))
 
     def progressed(self, values: Sequence[tuple[int, int, str]]) -> None:
         self._tell(wire.Progress(list(values)))
@@ -107,23 +115,27 @@ class WorkerLink:
     # --- the actor --------------------------------------------------------------------------------
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
-        task_status.started()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watchdog)
+        """Until signed out. A coordinator that is away is expected, and waited for."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            self._nursery.start_soon(self._watchdog)
             failures = 0
             while not self._goodbye:
-                address = self._pick()
+                address = self._address()
                 try:
-                    await self._serve(address)
+                    await self._nursery.start(self._serve, address)
                     failures = 0
                 except* LinkRejected as group:
                     failures += self._rejected(address, group)
+                    self._turn += 1
                 except* LinkLost as group:
-                    log.warning("link to %s lost: %s", address, describe(group))
+                    log.warning("%s: %s", address, describe(group))
                     failures += 1
-                self._disconnected()
+                    self._turn += 1
+                while self._stream is not None:
+                    await self._stream.ended.wait()
                 await self._back_off(failures)
-            nursery.cancel_scope.cancel("signed out")
+            self._nursery.cancel_scope.cancel("signed out")
 
     def _rejected(self, address: str, group: BaseExceptionGroup[LinkRejected]) -> int:
         rejection = next(error for error in leaves(group) if isinstance(error, LinkRejected))
@@ -134,50 +146,74 @@ class WorkerLink:
     async def _back_off(self, failures: int) -> None:
         """Full jitter: a herd of workers whose coordinator went away comes back spread out."""
         first = self.lease.terms.reconnect_delay
-        ceiling = first if failures <= len(self._known()) else min(MAX_DELAY, first * 2.0 ** (failures - 1))
+        ceiling = first if failures <= len(self._known()) else min(MAX_DELAY, first * 2.0 ** min(failures - 1, 10))
         await trio.sleep(random.uniform(0.1, 1.0) * ceiling)
 
     def _known(self) -> list[str]:
         """Configured addresses first, then those that coordinators told."""
         return list(dict.fromkeys([*self._addresses, *self.state.coordinators]))
 
-    def _pick(self) -> str:
+    def _address(self) -> str:
+        """A coordinator whose stream closed is tried again first: it may just have been restarted."""
         known = self._known()
-        address = known[self._next_address % len(known)]
-        self._next_address += 1
-        return address
+        return known[self._turn % len(known)]
 
-    async def _serve(self, address: str) -> None:
-        """One stream, from Hello to its end. Raises LinkLost, LinkRejected."""
-        async with self._dial(address, self.lease.terms) as end:
-            hello_at = self.lease.now()
-            await end.outgoing.send(
-                wire.Hello(
-                    worker=self._worker(),
-                    secret=self._secret,
-                    session=self.state.session,
-                    running=self.ledger.attempts(),
-                    token=self._token,
-                )
-            )
-            welcome = await self._welcome(end)
-            self._signed_in(welcome, hello_at, address)
-            self._end = end
-            try:
-                for report in self.ledger.open_reports():
-                    self._tell_report(report)
-                if self.draining:
-                    self._tell(wire.Draining())
+    # --- one stream -------------------------------------------------------------------------------
+
+    async def _serve(self, address: str, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+        """One stream, from Hello to its end; started when it is the one that counts.
+
+        Raises LinkLost and LinkRejected only before that.
+        """
+        signed_in = False
+        try:
+            async with self._dial(address, self.lease.terms) as end:
+                hello_at = self.lease.now()
+                await end.outgoing.send(self._hello())
+                welcome = await self._welcome(end)
+                stream, former = Stream(address, end), self._stream
+                self._stream = stream
+                self._signed_in(stream, welcome, hello_at)
+                signed_in = True
+                task_status.started()
+                if former is not None:  # after started: until then this task belongs to the former one
+                    former.scope.cancel(f"the session moved to {address}")
+                await self._run_stream(stream)
+        except* LinkRejected as group:
+            if not signed_in:
+                raise
+            self._rejected(address, group)
+        except* LinkLost as group:
+            if not signed_in:
+                raise
+            log.warning("link to %s lost: %s", address, describe(group))
+
+    def _hello(self) -> wire.Hello:
+        worker = self._worker()
+        self._slots = worker.slots
+        return wire.Hello(
+            worker=worker,
+            secret=self._secret,
+            session=self.state.session,
+            running=self.ledger.attempts(),
+            token=self._token,
+        )
+
+    async def _run_stream(self, stream: Stream) -> None:
+        try:
+            with stream.scope:
                 async with trio.open_nursery() as nursery:
-                    self._scope = nursery.cancel_scope
+                    nursery.start_soon(stream.send)
                     nursery.start_soon(self._beat)
-                    nursery.start_soon(self._watch, address)
+                    nursery.start_soon(self._watch, stream)
                     nursery.start_soon(self._send_tree)
-                    await self._read(end)
+                    nursery.start_soon(self._seek, stream)
+                    await self._read(stream)
                     nursery.cancel_scope.cancel("the stream has ended")
-            finally:
-                self._end = None
-        self._next_address -= 1  # back to the same one first: it may just have been restarted
+        finally:
+            if self._stream is stream:
+                self._stream, self.state.connected = None, False
+            stream.ended.set()
 
     async def _welcome(self, end: wire.WorkerEnd) -> wire.Welcome:
         with trio.move_on_after(self.lease.terms.connect_limit + self.lease.terms.statement_limit):
@@ -192,32 +228,35 @@ class WorkerLink:
             raise LinkLost(f"it answered Hello with {type(answer).__name__}")
         raise LinkLost("it did not answer Hello in time")
 
-    def _signed_in(self, welcome: wire.Welcome, hello_at: float, address: str) -> None:
+    def _signed_in(self, stream: Stream, welcome: wire.Welcome, hello_at: float) -> None:
         state, resumed = self.state, welcome.resumed and welcome.session == self.state.session
-        if not resumed and self.ledger.running:
-            self._stop_everything("the session has ended")
-        state.connected, state.coordinator, state.session = True, address, welcome.session
+        if not resumed:
+            self._stop_everything("session")
+            self.lease.ended()
+        state.connected, state.coordinator, state.session = True, stream.address, welcome.session
         state.coordinators, state.rejected, state.frozen = list(welcome.coordinators), None, False
-        state.last_reply = self._last_heard = trio.current_time()
-        state.paused = False
+        state.last_reply, state.paused = trio.current_time(), False
         self._frozen_since = None
-        self._reported_at.clear()
         self.ledger.epoch = welcome.epoch
         self._crew.set_deadline(self.lease.signed_in(welcome.terms, hello_at))
         if welcome.stop:
             self._crew.cancel(self.ledger.still(welcome.stop), "session")
-        log.info("signed in at %s: session %d epoch %d", address, welcome.session, welcome.epoch)
+        log.info("signed in at %s: session %d epoch %d", stream.address, welcome.session, welcome.epoch)
+        if self.draining:
+            stream.tell(wire.Draining())
+        if begun := self.ledger.begun():
+            stream.tell(wire.Started(begun))
+        for report in self.ledger.open_reports():
+            stream.tell(report)
 
-    def _disconnected(self) -> None:
-        self.state.connected = False
-
-    async def _read(self, end: wire.WorkerEnd) -> None:
-        async for message in end.incoming:
-            self._last_heard = trio.current_time()
+    async def _read(self, stream: Stream) -> None:
+        async for message in stream.end.incoming:
+            stream.heard_at = trio.current_time()
             match message:
                 case wire.Assign(assignment=assignment):
                     self._assigned(assignment)
                 case wire.Committed():
+                    stream.answered(message.sequence)
                     self._committed(message)
                 case wire.HeartbeatReply():
                     self._replied(message)
@@ -234,34 +273,40 @@ class WorkerLink:
                 case _:
                     self._tell(wire.Unsupported(f"{type(message).__name__} is not expected here"))
 
-    def _assigned(self, assignment: Assignment) -> None:
-        if self.draining:
-            self._hand_back(assignment, "this worker is draining")
-        elif self.ledger.take(assignment):
-            self._tell(wire.Accepted(assignment.lease_key))
-            self._crew.assign(assignment)
+    # --- assignments --------------------------------------------------------------------------------
 
-    def _hand_back(self, assignment: Assignment, why: str) -> None:
-        body = json.dumps({"type": "Refused", "message": why}).encode()
-        count = len(assignment)
-        self.finished(
-            Outcomes(
-                [assignment.lease_key],
-                [0] * count,
-                assignment.ids,
-                assignment.attempts,
-                [Outcome.RELEASED] * count,
-                [len(body)] * count,
-                body * count,
-            )
-        )
+    def _assigned(self, assignment: Assignment) -> None:
+        left = self.lease.left()
+        if self.draining:
+            self._hand_back(assignment, Outcome.RELEASED, "this worker is draining")
+        elif left is None or left <= 0:
+            self._hand_back(assignment, Outcome.REFUSED, "the lease of this worker is over")
+        elif self.state.frozen:
+            self._hand_back(assignment, Outcome.REFUSED, "the lease can't be renewed at present: nothing is started")
+        elif self.ledger.is_full(self._slots, trio.current_time()):
+            self._hand_back(assignment, Outcome.REFUSED, "too many outcomes of this worker are unacknowledged")
+        else:
+            self._take(assignment)
+
+    def _take(self, assignment: Assignment) -> None:
+        taken = self.ledger.take(assignment)
+        if taken.refuse is not None:
+            self._hand_back(taken.refuse, Outcome.REFUSED, taken.why)
+        if assignment.epoch >= self.ledger.epoch:
+            self._tell(wire.Accepted(assignment.lease_key))  # also of a repeat: the first may have been lost
+        if taken.start is not None:
+            self._crew.assign(taken.start)
+
+    def _hand_back(self, assignment: Assignment, kind: Outcome, why: str) -> None:
+        self.finished(unstarted(assignment, kind, why))
 
     def _committed(self, message: wire.Committed) -> None:
-        self._reported_at.pop(message.sequence, None)
         refused = self.ledger.settle(message)
         if refused:
             log.warning("%d late outcomes were refused: the tasks had gone to others", refused)
         self._settled.set()
+
+    # --- the lease ----------------------------------------------------------------------------------
 
     def _replied(self, reply: wire.HeartbeatReply) -> None:
         state, now = self.state, trio.current_time()
@@ -269,24 +314,48 @@ class WorkerLink:
         state.database_seen = now - reply.database_age
         if reply.coordinators:
             state.coordinators = list(reply.coordinators)
+        if state.frozen or not reply.database_ok:
+            self._thawed_at = now
         state.frozen = reply.lease is wire.Lease.FROZEN
         match reply.lease:
+            case wire.Lease.LOST if self._seeking:
+                self._lost_meanwhile = True  # perhaps because the other coordinator has it by now
             case wire.Lease.LOST:
-                self._lose("the coordinator says that the session has ended")
-                self._scope.cancel("session lost")
+                self._lose("the coordinator says that the session has ended", "session")
             case wire.Lease.FROZEN:
-                self._frozen(reply, now)
+                if self._frozen_since is None:
+                    self._frozen_since = now
+                self._crew.set_deadline(self.lease.confirmed(reply.sequence, firm=False))
             case wire.Lease.RENEWED:
                 self._frozen_since = None
                 self._crew.set_deadline(self.lease.confirmed(reply.confirmed))
 
-    def _frozen(self, reply: wire.HeartbeatReply, now: float) -> None:
-        """FROZEN vouches for the heartbeat it answers; after a while of it, another coordinator is asked."""
-        self._crew.set_deadline(self.lease.confirmed(reply.sequence))
-        self._frozen_since = self._frozen_since or now
-        if now - self._frozen_since > self.lease.terms.silence and len(self._known()) > 1:
-            self._next_address += 1
-            self._scope.cancel("frozen: asking another coordinator")
+    async def _watchdog(self) -> None:
+        """The lease's end is the end of its work, with or without a stream."""
+        while True:
+            left, firm = self.lease.left(), self.lease.firm_left()
+            if left is not None and left <= 0:
+                usable = self.lease.terms.lease - self.lease.terms.margin
+                self._lose(f"the lease could not be renewed for {usable:g} s", "lease")
+                left = None
+            elif firm is not None and firm <= 0 and (ids := self.ledger.exclusive_ids()):
+                self._crew.cancel(ids, "lease")  # FROZEN does not vouch for exclusive tasks
+            times = [0.25, *(one for one in (left, firm) if one is not None and one > 0)]
+            await trio.sleep(min(times))
+
+    def _lose(self, why: str, reason: str) -> None:
+        """No session any more. Late outcomes are reported in the next one: refused, and kept as evidence."""
+        log.error("%s: everything that runs here is stopped", why)
+        self._stop_everything(reason)
+        self.state.session = 0
+        self.lease.ended()
+        self._crew.set_deadline(None)
+        if self._stream is not None:
+            self._stream.scope.cancel(why)
+
+    def _stop_everything(self, reason: str) -> None:
+        if self.ledger.running:
+            self._crew.cancel(self.ledger.running_ids(), reason)
 
     # --- beside the reader --------------------------------------------------------------------------
 
@@ -305,75 +374,65 @@ class WorkerLink:
             await trio.sleep_until(due)
             lag = max(0.0, trio.current_time() - due)
 
-    async def _watch(self, address: str) -> None:
-        """Drops a stream that is silent, or that passes heartbeats but never answers outcomes."""
+    async def _watch(self, stream: Stream) -> None:
+        """Drops a stream that is silent, is not read, or passes heartbeats but never answers outcomes."""
         limit = self.lease.terms.silence
         while True:
             await trio.sleep(limit / 6)
-            now = trio.current_time()
-            if now - self._last_heard > limit:
-                self._next_address += 1
-                raise LinkLost(f"nothing heard for {limit:g} s")
-            oldest = min(self._reported_at.values(), default=now)
-            if now - oldest > limit and not self.state.frozen:
-                self._next_address += 1
-                raise LinkLost(f"outcomes unanswered for {limit:g} s")
+            trouble = stream.trouble(limit, trio.current_time() if self.state.frozen else self._thawed_at)
+            if trouble is not None:
+                self._turn += 1
+                raise LinkLost(trouble)
+
+    async def _seek(self, stream: Stream) -> None:
+        """While this coordinator is frozen, the others are asked; this one is kept until another renews."""
+        limit = self.lease.terms.silence
+        while True:
+            await trio.sleep(limit / 2)
+            if self._frozen_since is None or trio.current_time() - self._frozen_since < limit / 2:
+                continue
+            for place, address in enumerate(self._known()):
+                if address != stream.address and await self._move(address):
+                    self._turn = place
+                    return
+
+    async def _move(self, address: str) -> bool:
+        assert self._nursery is not None
+        moved = False
+        self._seeking, self._lost_meanwhile = True, False
+        try:
+            await self._nursery.start(self._serve, address)
+            moved = True
+        except* (LinkLost, LinkRejected) as group:
+            log.info("%s does not take the session over either: %s", address, describe(group))
+        finally:
+            self._seeking = False
+        if not moved and self._lost_meanwhile:
+            self._lose("the coordinator says that the session has ended", "session")
+        return moved
 
     async def _send_tree(self) -> None:
-        last = ""
+        last, told_at = "", trio.current_time()
         while True:
-            shown = json.dumps(self._tree())
-            if shown != last:
-                self._tell(wire.Tree(shown))
-                last = shown
+            tree = self._tree()
+            shown = json.dumps(without_uptime(tree))
+            if shown != last or trio.current_time() - told_at > TREE_AGE:
+                self._tell(wire.Tree(json.dumps(tree)))
+                last, told_at = shown, trio.current_time()
             await trio.sleep(TREE_EVERY)
 
-    async def _watchdog(self) -> None:
-        """The lease's end is the end of its work, with or without a stream."""
-        while True:
-            left = self.lease.left()
-            if left is not None and left <= 0:
-                self._lose(f"the lease could not be renewed for {self.lease.terms.lease - self.lease.terms.margin:g} s")
-                self._scope.cancel("lease lost")
-                left = None
-            await trio.sleep(0.25 if left is None else min(left, 0.25))
-
-    def _lose(self, why: str) -> None:
-        log.error("%s: everything that runs here is stopped", why)
-        self._stop_everything(why)
-        self.state.session = 0
-        self.lease.ended()
-        self._crew.set_deadline(None)
-
-    def _stop_everything(self, why: str) -> None:
-        if self.ledger.running:
-            self._crew.cancel(self.ledger.running_ids(), "lease")
-
-    # --- sending ------------------------------------------------------------------------------------
-
-    def _tell_report(self, report: wire.Report) -> None:
-        if self._tell(report):
-            self._reported_at[report.sequence] = trio.current_time()
-
-    def _tell(self, message: wire.WorkerMessage) -> bool:
-        """Never waits. A coordinator that does not read is left; what matters is sent again at the next."""
-        if self._end is None:
-            return False
-        try:
-            self._end.outgoing.send_nowait(message)
-        except trio.WouldBlock:
-            self._scope.cancel("the coordinator does not read its stream")
-            return False
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return False
-        return True
+    def _tell(self, message: wire.WorkerMessage) -> None:
+        """Never waits. Without a stream nothing is told: what matters is told again on the next one."""
+        if self._stream is not None:
+            self._stream.tell(message)
 
     # --- leaving ------------------------------------------------------------------------------------
 
     def begin_drain(self) -> None:
         """Nothing more is taken; what runs goes on."""
-        self.draining = True
-        self._tell(wire.Draining())
+        if not self.draining:
+            self.draining = True
+            self._tell(wire.Draining())
 
     async def flush(self, limit: float) -> bool:
         """Waits until every outcome is acknowledged, at most `limit` seconds; whether it is."""
@@ -383,11 +442,20 @@ class WorkerLink:
                 await self._settled.wait()
         return not self.ledger.unacknowledged
 
-    async def sign_out(self) -> None:
-        """Says Goodbye; the session is closed."""
+    async def sign_out(self, limit: float = 1.0) -> None:
+        """Says Goodbye and waits until the coordinator has heard it, at most `limit` seconds; `run` then ends."""
         self._goodbye = True
-        if self._end is not None:
-            with trio.move_on_after(1):
-                await self._end.outgoing.send(wire.Goodbye())
-                await trio.sleep(0.05)
-        self._scope.cancel("signed out")
+        stream = self._stream
+        if stream is not None:
+            stream.tell(wire.Goodbye())
+            with trio.move_on_after(limit):
+                await stream.ended.wait()
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel("signed out")
+
+
+def without_uptime(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree without what changes by the mere passing of time."""
+    kept = {name: value for name, value in tree.items() if name != "uptime"}
+    kept["children"] = [without_uptime(child) for child in tree.get("children", ())]
+    return kept
