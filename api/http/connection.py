@@ -22,6 +22,7 @@ from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, Connec
 from hypercorn.utils import parse_socket_addr
 
 from actors.runtime.supervisor import describe
+from api.http.asgi import CutOff
 
 log = logging.getLogger(__name__)
 
@@ -83,18 +84,19 @@ class Applications:
         send: Callable[[ASGISendEvent | None], Awaitable[None]],
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
         outbox, inbox = trio.open_memory_channel[ASGIReceiveEvent](config.max_app_queue_size)
-        gone: Any = {"type": "websocket.disconnect" if scope["type"] == "websocket" else "http.disconnect"}
+        gone: dict[str, Any] = {"type": f"{scope['type']}.disconnect", "code": 1006}
 
         async def receive() -> ASGIReceiveEvent:
             try:
                 return await inbox.receive()
             except trio.EndOfChannel:
                 await trio.lowlevel.checkpoint()
-                return gone  # type: ignore[no-any-return]
+                return gone  # type: ignore[return-value]
 
         async def put(event: ASGIReceiveEvent) -> None:
             try:
                 if event["type"].endswith(".disconnect"):
+                    gone.update(event)
                     outbox.close()
                 else:
                     await outbox.send(event)
@@ -121,6 +123,8 @@ async def _run(
     with inbox:
         try:
             await app(scope, receive, send, trio.to_thread.run_sync, trio.from_thread.run)
+        except* CutOff as errors:
+            log.info("an answer was cut off: %s", describe(errors))
         except* Exception as errors:
             log.error("a request failed outside of the application: %s", describe(errors), exc_info=errors)
     await send(None)  # an answer, if there was none

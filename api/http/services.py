@@ -1,0 +1,28 @@
+"""What the HTTP application needs of its node; composed in api/server_node.py."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from actors.model.ports import Submitted, TaskStore, Wakeups
+from actors.model.task import NewTask
+from api.settings import Settings
+
+
+@dataclass(slots=True, kw_only=True)
+class Services:
+    """Every call is Trio-flavoured; `checks`, `ready` and `metrics` answer at once from memory."""
+
+    settings: Settings
+    store: TaskStore
+    submit: Callable[[Sequence[NewTask]], Awaitable[list[Submitted | Exception]]]
+    wakeups: Wakeups
+    supervision: Callable[[], Awaitable[list[dict[str, Any]]]]
+    checks: Callable[[], Mapping[str, Mapping[str, Any]]]  # name → {"status", "detail", "age"}
+    ready: Callable[[], tuple[bool, str]]
+    metrics: Callable[[], Mapping[str, float]]  # counters (names end in _total) and gauges of this node
+    stopping: trio.Event = field(default_factory=trio.Event)  # set: requests that wait are answered at once
