@@ -122,9 +122,11 @@ class Job:
 
     async def _kill(self, workers: Sequence[Mapping[str, Any]]) -> None:
         """The busiest worker, if it holds tasks now."""
-        victim = max(workers, key=lambda worker: int(worker["running"]))
-        pid = int(victim["labels"].get("pid", 0))
-        if victim["state"] != "alive" or not victim["running"] or not is_child(pid, self.up):
+        victim = max(workers, key=lambda worker: int(worker["running"]), default=None)
+        if victim is None:
+            return
+        pid = node_of(str(victim["name"]), self.up)
+        if victim["state"] != "alive" or not victim["running"] or pid is None:
             return
         executors = children(pid)
         os.kill(pid, signal.SIGKILL)
@@ -173,9 +175,22 @@ def _status(pid: int) -> list[str]:
 
 
 def is_child(pid: int, parent: int) -> bool:
-    """Only what we started may be killed."""
+    """Whether that process started this one."""
     status = _status(pid)
     return pid > 1 and bool(status) and status[1] == str(parent)
+
+
+def node_of(worker: str, up: int) -> int | None:
+    """The process of a worker node: only what our own `callboard up` started may be killed."""
+    wanted = f"CALLBOARD_WORKER_NAME={worker}".encode()
+    for pid in children(up):
+        try:
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if wanted in variables:
+            return pid
+    return None
 
 
 def is_alive(pid: int) -> bool:

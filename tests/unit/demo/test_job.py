@@ -33,7 +33,7 @@ class Board:
         if request.method == "POST":
             return self._post(path, json.loads(request.content))
         if path == "/stats":
-            self.done = min(self.done + 1, len(MODULES))
+            self.done = min(self.done + bool(self.posted), len(MODULES))
             return httpx.Response(200, json={"tasks": {"succeeded": self.done, "queued": 10 - self.done}})
         if path == "/workers":
             return httpx.Response(200, json={"items": [self._worker()], "next_cursor": None})
@@ -51,7 +51,7 @@ class Board:
         dead = not is_alive(self.pid)
         self.asked_since_death += dead
         state = "lost" if self.asked_since_death > 3 else "alive"
-        return {"id": "w-1", "name": "w", "state": state, "running": self.running, "labels": {"pid": str(self.pid)}}
+        return {"id": "w-1", "name": "w", "state": state, "running": self.running}
 
     def _tasks(self, cursor: str | None) -> httpx.Response:
         first = int(cursor or 0)
@@ -70,7 +70,8 @@ LOST = {"attempt": 1, "outcome": "lost", "accepted": True, "worker": "w-1"}
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+    environ = {**os.environ, "CALLBOARD_WORKER_NAME": "w"}
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=environ) as process:
         yield process
         process.kill()
 

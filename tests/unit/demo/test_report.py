@@ -33,7 +33,7 @@ def test_without_a_terminal_progress_is_a_line_for_each_tenth() -> None:
 
 
 def test_on_a_terminal_events_stay_and_progress_goes() -> None:
-    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, highlight=False)
     with LiveView(console) as view:
         view.update(5, 10, WORKERS)
         view.event("killed [w1]")
