@@ -47,7 +47,7 @@ class ServerHealth:
     def checks(self) -> dict[str, dict[str, Any]]:
         age = self._age()
         database_ok = age < RED_AFTER
-        found = {
+        found: dict[str, dict[str, Any]] = {
             "database_connection": {
                 "status": "ok" if database_ok else "failed",
                 "detail": "it answers" if database_ok else self._problem,

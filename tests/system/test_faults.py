@@ -19,7 +19,7 @@ VISIBLE = 4.5  # seconds from a visible death to the new start, at most; the pro
 async def started_elsewhere(cluster: Cluster, tasks: list[int], killed_at: float) -> float:
     """Seconds until the last of them was started by its second attempt."""
     starts = await cluster.until_started(tasks, attempt=2)
-    return max(one["at"] for one in starts) - killed_at
+    return max(float(one["at"]) for one in starts) - killed_at
 
 
 async def test_a_killed_worker_nodes_tasks_start_again_elsewhere(cluster: Cluster) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from typing import Any
 
 import psutil
 import trio
@@ -21,7 +22,7 @@ async def test_three_thousand_quick_tasks_are_spread_evenly_and_succeed_once(clu
         if (await cluster.get("stats"))["tasks"].get("succeeded") == 3_000:
             break
         await cluster.final(task)
-    tasks = []
+    tasks: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}
     while len(tasks) < 3_000:
         page = await cluster.get("tasks", name="quick", limit=1_000, **cursor)
