@@ -102,7 +102,7 @@ async def test_a_final_row_never_changes(bench: Bench, kind: Outcome) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"lease_key": b"x" * 16}, {"attempt": 2}, {"attempt": 0}, {"task_id": 999_999}],
+    [{"lease_key": b"x" * 16}, {"attempt": 2}, {"attempt": 0}, {"task_id": 10**15}],
 )
 async def test_identity_is_task_attempt_and_key(bench: Bench, wrong: dict[str, Any]) -> None:
     held = await bench.held()
@@ -346,7 +346,7 @@ async def test_progress_is_kept_while_the_attempt_is_out(bench: Bench) -> None:
     other = await bench.held(await bench.session("w2"))
     await bench.dispatch.save_progress(
         [(held.task_id, 1, '{"done": 1}'), (held.task_id, 1, '{"done": 2}'), (other.task_id, 1, "{"),
-         (other.task_id, 9, '{"done": 9}'), (999, 1, "{}")]
+         (other.task_id, 9, '{"done": 9}'), (10**15, 1, "{}")]
     )  # fmt: skip
     assert (await bench.task(other.task_id))["progress"] is None
     assert json.loads((await bench.task(held.task_id))["progress"]) == {"done": 2}
@@ -374,7 +374,7 @@ async def test_accepted_closes_the_window_and_started_makes_it_run(bench: Bench)
 async def test_marks_of_superseded_attempts_change_nothing(bench: Bench) -> None:
     held = await bench.held()
     before = await bench.task(held.task_id)
-    wrong = [replace(held, attempt=2), replace(held, lease_key=b"y" * 16), replace(held, task_id=999)]
+    wrong = [replace(held, attempt=2), replace(held, lease_key=b"y" * 16), replace(held, task_id=10**15)]
     await bench.dispatch.mark(wrong, wrong)
     assert await bench.task(held.task_id) == before
 
