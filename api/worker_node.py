@@ -128,7 +128,9 @@ class WorkerNode:
     async def _serve_http(self, *, task_status: trio.TaskStatus[int]) -> None:
         """A restarted server gets the port of the one before: others know it."""
         facts, host = self.worker.facts, self.settings.host
-        serve = partial(serve_http, create_worker_app(self.worker), host=host, port=self._port, name="worker")
+        serve = partial(
+            serve_http, create_worker_app(self.worker, self.settings), host=host, port=self._port, name="worker"
+        )
         try:
             async with trio.open_nursery() as nursery:
                 self._port = await nursery.start(serve)

@@ -9,26 +9,46 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
 
 from actors.runtime.supervisor import describe, leaves
 from api.http.access import OPEN, Access, InFlight
 from api.http.asgi import REQUEST_ID, App, CutOff, Message, Receive, Scope, Send, send_problem
 from api.http.problems import Problem, not_found, problem_of
-from api.http.proxy import TaskProxy
 
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_TASK_HTTP = re.compile(r"/api/v1/tasks/([^/]+)/http(/.*)?", re.DOTALL)
 SAFETY = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+
+
+class Proxy(Protocol):
+    async def serve(self, id_text: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers the request, or raises Problem."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Which paths are a task's own server."""
+
+    pattern: re.Pattern[str]  # its first group is the task's id
+    proxy: Proxy
+    signed: bool = False  # guarded by signed routes instead of the token
+
+    def id_in(self, path: str) -> str | None:
+        found = self.pattern.fullmatch(path)
+        return None if found is None else found.group(1)
 
 
 class Front:
     """An ASGI application around the other one."""
 
-    def __init__(self, inner: App, access: Access, proxy: TaskProxy | None) -> None:
-        self._inner, self._access, self._proxy = inner, access, proxy
-        self._in_flight = InFlight()
+    def __init__(self, inner: App, access: Access, tasks: Path | None) -> None:
+        self._inner, self._access, self._tasks = inner, access, tasks
+        self._clients = InFlight()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -59,24 +79,27 @@ class Front:
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = scope["type"] == "websocket"
         method, path = "WEBSOCKET" if websocket else scope["method"], scope["path"]
-        problem = self._access.refusal(method, path, scope["headers"]) or _unreadable(scope)
+        id_text = None if self._tasks is None else self._tasks.id_in(path)
+        signed = id_text is not None and self._tasks is not None and self._tasks.signed
+        problem = self._access.refusal(method, path, scope["headers"], signed=signed)
+        if problem is None and id_text is None:
+            problem = _unreadable(scope)
         if problem is not None:
-            await send_problem(scope, send, problem)
-            return
+            raise problem
         if path in OPEN and not websocket:
             await self._inner(scope, receive, send)
             return
-        with self._in_flight.of((scope.get("client") or ("local", 0))[0]):
-            await self._answer(scope, receive, send, path, websocket)
+        with self._in_flight(scope, signed):
+            if id_text is not None and self._tasks is not None:
+                await self._tasks.proxy.serve(id_text, scope, receive, send)
+            elif websocket:
+                raise not_found("there is no WebSocket here")
+            else:
+                await self._inner(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, path: str, websocket: bool) -> None:
-        found = _TASK_HTTP.fullmatch(path)
-        if found is not None and self._proxy is not None:
-            await self._proxy.serve(found.group(1), scope, receive, send)
-        elif websocket:
-            raise not_found("there is no WebSocket here")
-        else:
-            await self._inner(scope, receive, send)
+    def _in_flight(self, scope: Scope, signed: bool) -> AbstractContextManager[None]:
+        """An api node passes on the requests of many clients, which it has counted itself."""
+        return nullcontext() if signed else self._clients.of((scope.get("client") or ("local", 0))[0])
 
 
 def _worst(errors: list[BaseException]) -> BaseException:
@@ -95,8 +118,6 @@ def _request_id(scope: Scope) -> str:
 
 def _unreadable(scope: Scope) -> Problem | None:
     """Expectations that nobody fulfils, and compressed bodies, which are taken nowhere."""
-    if _TASK_HTTP.fullmatch(scope["path"]):
-        return None
     for name, value in scope["headers"]:
         if name.lower() == b"expect" and value.lower() != b"100-continue":
             return Problem(status=417, code="expectation_failed", detail="only Expect: 100-continue is understood")

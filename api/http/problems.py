@@ -6,9 +6,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypedDict
+from typing import Any
 
 import msgspec
+from typing_extensions import TypedDict
 
 from actors.model.errors import (
     ActorCrashed,

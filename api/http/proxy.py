@@ -18,6 +18,7 @@ from api.http.problems import Problem, not_found
 from api.http.route_signature import HEADER, sign
 
 CONNECT_LIMIT = 3.0  # seconds
+TASK_SERVERS = re.compile(r"/api/v1/tasks/([^/]+)/http(/.*)?", re.DOTALL)
 # The path as it was sent: decoding and encoding it again would change it.
 _RAW = re.compile(rb"/api/v1/tasks/[^/]+/http(/.*)?", re.DOTALL)
 
@@ -38,7 +39,7 @@ class TaskProxy:
         host, port = found.hostname or "", found.port or 80
         rest = below(scope, _RAW)
         headers = [
-            *passed_on(scope["headers"]),
+            *(header for header in passed_on(scope["headers"]) if header[0] != b"x-forwarded-prefix"),
             (b"host", found.netloc.encode("ascii", "replace")),
             (HEADER.lower().encode(), sign(key, task_id, route.attempt, time.time()).encode()),
             (b"x-forwarded-prefix", b"/api/v1/tasks/%d/http" % task_id),

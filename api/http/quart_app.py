@@ -64,7 +64,7 @@ def bare_app(name: str) -> QuartTrio:
 
 
 def request_id() -> str:
-    return str(request.scope.get(REQUEST_ID, ""))  # type: ignore[call-overload]
+    return str(request.scope.get(REQUEST_ID, ""))
 
 
 def problem_response(problem: Problem) -> Response:

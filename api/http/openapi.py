@@ -1,0 +1,242 @@
+"""The OpenAPI description: one table of operations over schemas that come from the models themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from http import HTTPStatus
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+from typing_extensions import NotRequired, TypedDict
+
+from actors.model.task import SHOWN_STATES
+from api.http import shapes
+from api.http.access import OPEN
+from api.http.problems import CONTENT_TYPE, FieldProblem
+from api.http.schemas import EmptyBody, PatchBody, TaskBody
+from callboard import __version__
+
+
+class ProblemJson(TypedDict):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[FieldProblem]
+    request_id: str
+    state: NotRequired[str | None]
+
+
+_SENT: Mapping[str, type[Any]] = {"Task": TaskBody, "Patch": PatchBody, "Empty": EmptyBody}  # in requests
+_SHOWN: Mapping[str, Any] = {
+    "TaskShown": shapes.TaskJson, "TaskPage": shapes.TaskPage, "AttemptPage": shapes.AttemptPage,
+    "WorkerShown": shapes.WorkerJson, "WorkerPage": shapes.WorkerPage, "CoordinatorPage": shapes.CoordinatorPage,
+    "Trees": shapes.TreePage, "Batch": shapes.BatchJson, "Cancelled": shapes.CancelJson, "Stats": shapes.StatsJson,
+    "Health": shapes.HealthJson, "Status": shapes.StatusJson, "Version": shapes.VersionJson, "Problem": ProblemJson,
+}  # fmt: skip
+
+TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1, "maxLength": 1024}
+TIME: Mapping[str, Any] = {"type": "string", "format": "date-time"}
+
+
+def _query(name: str, schema: Mapping[str, Any], description: str = "") -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": dict(schema)}
+
+
+_IDEMPOTENCY = {
+    "name": "Idempotency-Key", "in": "header", "required": False,
+    "description": "The same key and body again: 200 with the first answer's task; another body: 422",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}  # fmt: skip
+_FILTERS = [
+    _query("state", {"type": "string"}, f"One or more, separated by commas: {', '.join(SHOWN_STATES)}"),
+    _query("name", TEXT), _query("queue", TEXT), _query("tag", TEXT), _query("worker", TEXT),
+    _query("created_after", TIME), _query("created_before", TIME),
+    _query("metadata.KEY", TEXT, "The value of a metadata key; KEY is any key, the parameter may be there for several"),
+    _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
+    _query("cursor", {"type": "string", "maxLength": 64}, "next_cursor of the page before; good for the same query"),
+]  # fmt: skip
+_WAIT = _query("wait", {"type": "number", "minimum": 0, "maximum": 60}, "Seconds to wait until the task is final")
+_ENDED = _query("ended", {"type": "boolean", "default": False}, "Also those that ended within the hour")
+
+_JSON, _NDJSON = "application/json", "application/x-ndjson"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    method: str
+    path: str
+    summary: str
+    answers: Mapping[int, str]  # status → name of a schema; "" for text
+    problems: Sequence[int] = ()
+    parameters: Sequence[Mapping[str, Any]] = ()
+    body: str = ""  # name of a schema
+    body_required: bool = True
+    tag: str = "tasks"
+
+
+_BODY = (400, 408, 413, 415, 417, 422)
+_STORE = (503,)
+_V1 = "/api/v1"
+OPERATIONS: Sequence[Operation] = (
+    Operation(method="post", path=f"{_V1}/tasks", summary="Post a task", body="Task", parameters=[_IDEMPOTENCY],
+              answers={201: "TaskShown", 200: "TaskShown"}, problems=_BODY + _STORE),
+    Operation(method="post", path=f"{_V1}/tasks/batch", body="Batch of tasks", parameters=[_IDEMPOTENCY],
+              summary="Post up to 10,000 tasks, all or nothing", answers={201: "Batch", 200: "Batch"},
+              problems=_BODY + _STORE),
+    Operation(method="get", path=f"{_V1}/tasks", summary="List tasks, the newest first", parameters=_FILTERS,
+              answers={200: "TaskPage"}, problems=(400, 422, *_STORE)),
+    Operation(method="get", path=f"{_V1}/tasks/{{task_id}}", summary="Get a task, or wait until it is final",
+              parameters=[_WAIT], answers={200: "TaskShown"}, problems=(404, 422, *_STORE)),
+    Operation(method="patch", path=f"{_V1}/tasks/{{task_id}}", summary="Change a waiting task", body="Patch",
+              answers={200: "TaskShown"}, problems=(404, 409, *_BODY, *_STORE)),
+    Operation(method="get", path=f"{_V1}/tasks/{{task_id}}/attempts",
+              summary="Attempts that ended otherwise than with success, and refused late outcomes",
+              answers={200: "AttemptPage"}, problems=(404, 422, *_STORE)),
+    Operation(method="post", path=f"{_V1}/tasks/{{task_id}}/cancel", body="Empty", body_required=False,
+              summary="Cancel a task: 200 nothing will start, 202 its handler is being stopped",
+              answers={200: "Cancelled", 202: "Cancelled"}, problems=(404, 409, *_BODY, *_STORE)),
+    Operation(method="post", path=f"{_V1}/tasks/{{task_id}}/retry", summary="Post a finished task anew", body="Empty",
+              body_required=False, answers={201: "TaskShown"}, problems=(404, 409, *_BODY, *_STORE)),
+    Operation(method="get", path=f"{_V1}/workers", summary="List workers", parameters=[_ENDED], tag="workers",
+              answers={200: "WorkerPage"}, problems=(422, *_STORE)),
+    Operation(method="get", path=f"{_V1}/workers/{{worker_id}}", summary="Get a worker", tag="workers",
+              answers={200: "WorkerShown"}, problems=(404, 422, *_STORE)),
+    *(
+        Operation(method="post", path=f"{_V1}/workers/{{worker_id}}/{verb}", summary=summary, tag="workers",
+                  body="Empty", body_required=False, answers={200: "WorkerShown"}, problems=(404, *_BODY, *_STORE))
+        for verb, summary in (("pause", "Give a worker nothing new"), ("resume", "Give a paused worker work again"),
+                              ("drain", "Let a worker finish what it runs, then leave for good"))
+    ),
+    Operation(method="get", path=f"{_V1}/coordinators", summary="List coordinators", tag="system",
+              answers={200: "CoordinatorPage"}, problems=(422, *_STORE)),
+    Operation(method="get", path=f"{_V1}/supervision", summary="Live supervision trees", tag="system",
+              answers={200: "Trees"}, problems=(422, *_STORE)),
+    Operation(method="get", path=f"{_V1}/stats", summary="Counts", tag="system", answers={200: "Stats"},
+              problems=(422, *_STORE)),
+    Operation(method="get", path="/livez", summary="Whether the process runs", answers={200: "Status"}, tag="health"),
+    Operation(method="get", path="/readyz", summary="Whether the node takes part", tag="health",
+              answers={200: "Status", 503: "Status"}),
+    Operation(method="get", path="/healthz", summary="Every check of the node", tag="health",
+              answers={200: "Health", 503: "Health"}),
+    Operation(method="get", path="/version", summary="Versions", answers={200: "Version"}, tag="health"),
+    Operation(method="get", path="/metrics", summary="Metrics for Prometheus", answers={200: ""}, tag="health"),
+)  # fmt: skip
+PROXIED = ("get", "put", "post", "delete", "options", "head", "patch")
+PROXY_PATH = f"{_V1}/tasks/{{task_id}}/http/{{path}}"
+
+
+@cache
+def description() -> dict[str, Any]:
+    """The whole document."""
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    paths[PROXY_PATH] = _proxy()
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Callboard",
+            "version": __version__,
+            "description": "A distributed task scheduler. Times are RFC 3339 in UTC, durations seconds, ids strings.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "CALLBOARD_TOKEN"}},
+        },
+        "security": [{"token": []}, {}],
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    is_open = operation.path in OPEN
+    # 400: a head that can't be understood; 403: another origin or host; 431 and 414 are answered before any route.
+    problems = {*operation.problems, 403, 417, 500} | (set() if is_open else {401, 429})
+    made: dict[str, Any] = {
+        "operationId": _operation_id(operation),
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "parameters": [*_path_parameters(operation.path), *operation.parameters],
+        "responses": {
+            **{str(status): _answer(status, name) for status, name in operation.answers.items()},
+            **{str(status): _problem(status) for status in sorted(problems - operation.answers.keys())},
+        },
+    }
+    if is_open:
+        made["security"] = []
+    if operation.body == "Batch of tasks":
+        item = {"$ref": "#/components/schemas/Task"}
+        many = {"type": "array", "items": item, "minItems": 1, "maxItems": 10_000}
+        lines = {"type": "string", "description": "One task a line"}
+        made["requestBody"] = {"required": True, "content": {_JSON: {"schema": many}, _NDJSON: {"schema": lines}}}
+    elif operation.body:
+        content = {_JSON: {"schema": {"$ref": f"#/components/schemas/{operation.body}"}}}
+        made["requestBody"] = {"required": operation.body_required, "content": content}
+    return made
+
+
+def _operation_id(operation: Operation) -> str:
+    words = re.sub(r"[{}]|/api/v1", "", operation.path).strip("/").replace("/", "_")
+    return f"{operation.method}_{words}"
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+
+
+def _answer(status: int, name: str) -> dict[str, Any]:
+    headers = {"X-Request-Id": {"schema": {"type": "string"}}}
+    if status == 201 and name == "TaskShown":
+        headers["Location"] = {"schema": {"type": "string"}}
+    schema = {"$ref": f"#/components/schemas/{name}"} if name else {"type": "string"}
+    content = {_JSON if name else "text/plain": {"schema": schema}}
+    return {"description": HTTPStatus(status).phrase, "headers": headers, "content": content}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "description": HTTPStatus(status).phrase,
+        "content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    if status in (429, 503):
+        made["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
+    return made
+
+
+def _proxy() -> dict[str, Any]:
+    answers = {
+        "default": {"description": "Whatever the task's own server answers"},
+        **{str(status): _problem(status) for status in (401, 403, 404, 409, 410, 429, 500, 502, 503, 504)},
+    }
+    return {
+        method: {
+            "operationId": f"{method}_task_http",
+            "summary": "The HTTP server that the task's handler opened; also WebSocket. 409 starting, 410 ended",
+            "tags": ["task servers"],
+            "parameters": _path_parameters(PROXY_PATH),
+            "responses": answers,
+        }
+        for method in PROXIED
+    }
+
+
+def _schemas() -> dict[str, Any]:
+    adapters: list[tuple[str, Literal["validation", "serialization"], TypeAdapter[Any]]] = []
+    for name, model in _SENT.items():
+        adapters.append((name, "validation", TypeAdapter(model)))
+    for name, shape in _SHOWN.items():
+        adapters.append((name, "serialization", TypeAdapter(shape)))
+    found, whole = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")
+    schemas: dict[str, Any] = dict(whole.get("$defs", {}))
+    schemas.update({str(name): schema for (name, _), schema in found.items()})
+    return schemas
