@@ -105,7 +105,7 @@ class Books:
 
     def may_run(self) -> set[int]:
         """What may have been running: what was reported, and as many of the oldest others as had a slot."""
-        room = max(1, self.slots - len(self.started))
+        room = max(0, self.slots - len(self.started))
         others = (task for task in self.held if task not in self.started)
         return {*self.started, *islice(others, room)}
 
