@@ -140,7 +140,7 @@ class ServerNode:
                 checks=self.health.checks,
                 ready=self.health.ready,
                 metrics=self.health.metrics,
-                waiters=self.waiters,
+                stopping=self.stopping,
             )
         )
         port = self.ports.get("http") or self.settings.http_port
