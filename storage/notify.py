@@ -93,9 +93,8 @@ class Notifier:
                 self.connected, delay = True, 0.1
                 for topic in TOPICS:
                     self.notify(topic)
-                while True:
-                    await asyncio.sleep(PROBE_EVERY)
-                    await asyncio.wait_for(connection.fetchval("SELECT 1"), 5.0)
+                await self._watch(connection)
+                log.info("listener: the server closed the connection; polling until it is back")
             except asyncio.CancelledError:
                 raise
             except Exception as error:
@@ -106,6 +105,16 @@ class Notifier:
                     connection.terminate()
             await asyncio.sleep(delay)
             delay = min(2.0, delay * 2)
+
+    async def _watch(self, connection: Connection) -> None:
+        """Until the server ends the connection; a probe finds one that died without a word."""
+        gone = asyncio.Event()
+        connection.add_termination_listener(lambda _: gone.set())
+        while not gone.is_set():
+            try:
+                await asyncio.wait_for(gone.wait(), PROBE_EVERY)
+            except TimeoutError:
+                await asyncio.wait_for(connection.fetchval("SELECT 1"), 5.0)
 
     def _heard(self, topic: str) -> Callable[..., None]:
         def callback(*_: object) -> None:

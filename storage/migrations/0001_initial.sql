@@ -105,10 +105,9 @@ CREATE INDEX callboard_tasks_held ON callboard_tasks (session_id) WHERE state IN
 CREATE INDEX callboard_tasks_unfinished_retry ON callboard_tasks (retry_of) WHERE retry_of IS NOT NULL;
 CREATE INDEX callboard_tasks_lane ON callboard_tasks (lane_id, id);
 CREATE INDEX callboard_tasks_expiring ON callboard_tasks (expires_at) WHERE state = 'queued' AND expires_at IS NOT NULL;
--- What a renewal reads to pass cancels on, and the sweep to find attempts past their time.
+-- What a renewal reads to pass cancels on.
 CREATE INDEX callboard_tasks_cancelling ON callboard_tasks (session_id)
     WHERE state IN ('assigned', 'running') AND cancel_requested_at IS NOT NULL;
-CREATE INDEX callboard_tasks_overdue ON callboard_tasks (exec_until) WHERE state = 'running' AND exec_until IS NOT NULL;
 -- What people look for among a million that succeeded.
 CREATE INDEX callboard_tasks_set_aside ON callboard_tasks (state, id)
     WHERE state IN ('blocked', 'failed', 'cancelled', 'expired', 'quarantined');

@@ -17,29 +17,27 @@ WITH clamped AS (  -- a lease that lies impossibly far ahead: the clock stepped 
     UPDATE callboard_workers w SET state = 'dead', ended_at = clock_timestamp()
     FROM expired WHERE w.session_id = expired.session_id
     RETURNING w.session_id
-), lost AS MATERIALIZED (
+), lost AS MATERIALIZED (  -- a LIMIT inside: held rows are read session by session, not all of them
     SELECT t.id, 'session' AS why FROM callboard_workers w
-    JOIN callboard_tasks t ON t.session_id = w.session_id AND t.state IN ('assigned', 'running')
+    CROSS JOIN LATERAL (SELECT id FROM callboard_tasks
+                        WHERE session_id = w.session_id AND state IN ('assigned', 'running') LIMIT $1) t
     WHERE w.state IN ('dead', 'closed') AND NOT w.swept
     LIMIT $1
-), unheard AS MATERIALIZED (
-    SELECT t.id, 'unacknowledged' AS why FROM callboard_workers w
-    JOIN callboard_tasks t ON t.session_id = w.session_id AND t.state IN ('assigned', 'running')
+), late AS MATERIALIZED (
+    SELECT t.id, t.why FROM callboard_workers w
+    CROSS JOIN LATERAL (SELECT id, CASE state WHEN 'assigned' THEN 'unacknowledged' ELSE 'overdue' END AS why
+                        FROM callboard_tasks
+                        WHERE session_id = w.session_id AND state IN ('assigned', 'running')
+                          AND CASE state WHEN 'assigned' THEN ack_by < clock_timestamp() AND NOT exclusive
+                                         ELSE exec_until < clock_timestamp() - interval '10 seconds' END LIMIT $1) t
     WHERE $4 IS NOT NULL AND w.coordinator_id = $2 AND w.state IN ('live', 'draining')
-      AND t.state = 'assigned' AND t.ack_by < clock_timestamp() AND NOT t.exclusive
-    LIMIT $1
-), overdue AS MATERIALIZED (
-    SELECT t.id, 'overdue' AS why FROM callboard_tasks t
-    JOIN callboard_workers w ON w.session_id = t.session_id AND w.coordinator_id = $2 AND w.state IN ('live', 'draining')
-    WHERE $4 IS NOT NULL AND t.state = 'running' AND t.exec_until IS NOT NULL
-      AND t.exec_until < statement_timestamp() - interval '10 seconds'
     LIMIT $1
 ), held AS MATERIALIZED (
     SELECT t.id, t.attempt, t.lease_key, t.session_id, t.assigned_at, t.started_at, x.why, t.tries, t.undelivered,
            t.cancel_requested_at IS NOT NULL AS wish, t.retry_on_crash, w.state AS session_state, w.worker,
            t.state = 'running' OR t.ack_by IS NULL AS accepted,
            coalesce(t.max_tries, h.max_tries, $3) AS max_tries, coalesce(t.backoff, h.backoff) AS backoff
-    FROM (TABLE lost UNION ALL TABLE unheard UNION ALL TABLE overdue) x
+    FROM (TABLE lost UNION ALL TABLE late) x
     JOIN callboard_tasks t ON t.id = x.id
     JOIN callboard_workers w ON w.session_id = t.session_id
     JOIN callboard_lanes l ON l.id = t.lane_id

@@ -48,5 +48,5 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def bench(store: Store, database: Database) -> Bench:
-    return Bench(database, store.tasks, store.dispatch)
+def bench(store: Store, database: Database, database_url: str) -> Bench:
+    return Bench(database, store.tasks, store.dispatch, store.notifier, database_url)

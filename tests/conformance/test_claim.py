@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import trio
 
 from actors.model.columns import EXCLUSIVE, SOLO, split_blob
 from actors.model.ports import Claimed
+from storage.queries import sql
+from storage.store import open_store
 from tests.support.bench import Bench
 
 
@@ -169,9 +172,10 @@ async def test_a_row_that_went_to_retry_meanwhile_is_not_taken_early(bench: Benc
     """The candidate was seen due; before it is locked somebody else ran it and it waits for its back-off."""
     [task] = await bench.put(1)
     session, other = await bench.session("a"), bench.database
-    results: list[object] = []
+    results: list[tuple[list[Claimed], int]] = []
     await other.execute("BEGIN")
     await other.execute("UPDATE callboard_tasks SET run_at = clock_timestamp() + interval '1 h' WHERE id = $1", task)
+    lane = await bench.lane()
     async with trio.open_nursery() as nursery:
 
         async def claim() -> None:
@@ -182,12 +186,10 @@ async def test_a_row_that_went_to_retry_meanwhile_is_not_taken_early(bench: Benc
                 )
             )  # fmt: skip
 
-        lane = await bench.lane()
         nursery.start_soon(claim)
         await trio.sleep(0.2)
         await other.execute("COMMIT")
-    shares, _ = results[0]  # type: ignore[misc]
-    assert shares == []
+    assert results[0][0] == []
 
 
 async def test_claimed_tells_what_an_earlier_claim_got(bench: Bench) -> None:
@@ -199,6 +201,44 @@ async def test_claimed_tells_what_an_earlier_claim_got(bench: Bench) -> None:
     assert first is not None
     assert first.ids == ids
     assert await bench.dispatch.claimed(os.urandom(16), [(session.id, session.epoch)]) == []
+
+
+async def test_claimed_waits_until_the_claim_is_over(bench: Bench, database_url: str) -> None:
+    """Its lock is the claim's: the first transaction may still commit what it took."""
+    session, key = await bench.session(), os.urandom(16)
+    [task] = await bench.put(1)
+    lane, other = await bench.lane(), bench.database
+    values = f"ARRAY[{lane}], ARRAY[{session.id}::bigint], ARRAY[1], ARRAY[0], '{key.hex()}', 5, 2"
+    types = "int[], bigint[], int[], int[], uuid, float8, float8"
+    await other.execute(f"BEGIN; PREPARE claim ({types}) AS {sql('claim')}; EXECUTE claim ({values})")
+    got: list[Claimed] = []
+
+    async def ask() -> None:
+        got.extend(await bench.dispatch.claimed(key, [(session.id, session.epoch)]))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.sleep(0.1)
+        assert got == []
+        await other.execute("COMMIT")
+    assert [share.assignment.ids for share in got] == [[task]]
+
+
+async def test_without_a_timeout_the_setting_holds(bench: Bench, database_url: str) -> None:
+    await bench.handler("timed", timeout=30.0)
+    async with open_store(database_url, default_timeout=7.5) as store:
+        patient = replace(bench, dispatch=store.dispatch)
+        held = await patient.held()
+        await bench.put(1, timeout="0.0001")
+        await bench.put(1, name="timed")
+        other = await patient.claim(await bench.session("w2"), names=("demo", "timed"))
+        assert other is not None
+        assert other.timeouts == [1, 30_000]
+        await store.dispatch.mark([], [held])
+        again = await store.dispatch.claimed(held.lease_key, [((await bench.task(held.task_id))["session_id"], 1)])
+    assert again[0].assignment.timeouts == [7_500]
+    row = await bench.task(held.task_id)
+    assert 7 < (row["exec_until"] - row["started_at"]).total_seconds() < 8
 
 
 async def test_a_new_lane_is_known_at_once(bench: Bench) -> None:

@@ -14,6 +14,7 @@ import trio_asyncio
 from actors.model.columns import Assignment, Outcome, Outcomes, Verdict
 from actors.model.ports import DispatchStore, TaskStore
 from actors.model.worker import HandlerInfo, Held, Session, WorkerInfo
+from storage.notify import Notifier
 from storage.url import DatabaseUrl
 
 LEASE = 12.0
@@ -38,7 +39,7 @@ class Database:
         self._connection.terminate()
 
     async def fetch(self, query: str, *args: Any) -> list[Any]:
-        return await trio_asyncio.aio_as_trio(self._connection.fetch)(query, *args)
+        return list(await trio_asyncio.aio_as_trio(self._connection.fetch)(query, *args))
 
     async def row(self, query: str, *args: Any) -> Any:
         return await trio_asyncio.aio_as_trio(self._connection.fetchrow)(query, *args)
@@ -47,7 +48,7 @@ class Database:
         return await trio_asyncio.aio_as_trio(self._connection.fetchval)(query, *args)
 
     async def execute(self, query: str, *args: Any) -> str:
-        return await trio_asyncio.aio_as_trio(self._connection.execute)(query, *args)
+        return str(await trio_asyncio.aio_as_trio(self._connection.execute)(query, *args))
 
 
 @dataclass
@@ -57,6 +58,8 @@ class Bench:
     database: Database
     tasks: TaskStore
     dispatch: DispatchStore
+    notifier: Notifier
+    address: str  # of the database
 
     async def lane(self, name: str = "demo", queue: str | None = None) -> int:
         found = await self.database.value(
