@@ -8,7 +8,6 @@ from typing import Any
 from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Map
 
 from actors.model.errors import CallboardError
 from api.http.asgi import REQUEST_ID
@@ -34,7 +33,8 @@ def bare_app(name: str) -> QuartTrio:
     """Knows no routes yet; every error becomes a problem document."""
     app = QuartTrio(name, static_folder=None, template_folder=None)
     app.request_class = LimitedRequest
-    app.url_map = Map(strict_slashes=False, merge_slashes=False, host_matching=False)
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
     app.config.update(
         BODY_TIMEOUT=BODY_LIMIT,
         RESPONSE_TIMEOUT=ANSWER_LIMIT,

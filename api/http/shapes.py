@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from actors.model.task import SHOWN_STATES, Attempt, Task, shown_state
 from actors.model.worker import CoordinatorView, WorkerView, shown_worker_state
