@@ -158,7 +158,10 @@ async def fill(rig: Rig) -> None:
     """A million waiting tasks of a handler that nobody has, a million finished ones of ours."""
     await rig.store.tasks.submit([NewTask(name="unknown")])
     unknown, lane = await rig.lane("unknown"), await rig.lane()
-    insert = "INSERT INTO callboard_tasks (lane_id, args, run_at{}) SELECT $1, $2::jsonb, clock_timestamp() - n * interval '1 ms'{} FROM generate_series(1, $3) n"
+    insert = (
+        "INSERT INTO callboard_tasks (lane_id, args, run_at{}) SELECT $1, $2::jsonb,"
+        " clock_timestamp() - n * interval '1 ms'{} FROM generate_series(1, $3) n"
+    )
     await rig.database.execute(insert.format("", ""), unknown, ARGS, MILLION)
     final = ", state, attempt, finished_at, started_at, assigned_at, session_id, lease_key, result"
     values = ", 'succeeded', 1, clock_timestamp(), clock_timestamp(), clock_timestamp(), 1, gen_random_uuid(), '1'"
