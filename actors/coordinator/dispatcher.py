@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from actors.coordinator.membership import Link, Membership
-from actors.coordinator.rules import CLAIM, PATIENCE, ceiling, round_robin, serves, worth_claiming
+from actors.coordinator.rules import CLAIM, LEAD, PATIENCE, ceiling, round_robin, serves, worth_claiming
 from actors.model.errors import StorageError, StorageTimeout
 from actors.model.lease import LeaseTerms
 from actors.model.ports import Claimed, DispatchStore, Lane
@@ -66,7 +66,7 @@ class Dispatcher:
 
     async def _wait(self) -> None:
         """Until room or work is hinted at, at most one poll period."""
-        with trio.move_on_after(PATIENCE if self._held_back else self._terms.poll) as poll:
+        with trio.move_on_after(PATIENCE / 4 if self._held_back else self._terms.poll) as poll:
             await self._membership.room.receive()
             if self._backlog and not worth_claiming(*self._free()):
                 await trio.sleep(GATHER)
@@ -107,14 +107,23 @@ class Dispatcher:
     def _turns(self, links: Sequence[Link], room: Sequence[int], now: float) -> list[int]:
         """Whose turn it is, for as many tasks as one claim takes."""
         most = max(link.given for link in links)
-        for link in links:  # one that was away for long doesn't get everything until it has caught up
-            link.given = max(link.given, most - CLAIM)
+        for link in links:
+            link.given = max(link.given, most - CLAIM)  # one that was away for long doesn't get everything at first
+            if link.given > most - LEAD:
+                link.behind_since = None
+            elif link.behind_since is None:
+                link.behind_since = now
         given = [link.given for link in links]
-        limit = ceiling(given, [None if link.full_since is None else now - link.full_since for link in links])
+        limit = ceiling(given, [self._full_and_behind_for(link, now) for link in links])
         wanted = min(CLAIM, sum(room))
         turns = round_robin(given, room, wanted, limit)
         self._held_back = self._held_back or len(turns) < wanted
         return turns
+
+    def _full_and_behind_for(self, link: Link, now: float) -> float | None:
+        if link.room(now, self._suspect_after) or not link.may_get_work(now, self._suspect_after):
+            return None
+        return 0.0 if link.behind_since is None else now - link.behind_since
 
     async def _claim(self, links: Sequence[Link], lanes: Sequence[int], turns: Sequence[int]) -> tuple[int, int]:
         """Claims for one group; how many were assigned, and how many were seen to be due."""

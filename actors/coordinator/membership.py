@@ -43,7 +43,7 @@ class Link:
     claims: dict[bytes, Claim] = field(default_factory=dict)
     held: int = 0
     given: int = 0  # since the set of links last changed
-    full_since: float | None = None  # it could get work but for its room
+    behind_since: float | None = None  # LEAD or more assignments behind the first
     rate: RateMeter = field(default_factory=RateMeter)
     paused: bool = False
     draining: bool = False
@@ -64,12 +64,7 @@ class Link:
 
     def room(self, now: float, suspect_after: float) -> int:
         """Tasks it may get now."""
-        free = self.capacity(now) - self.held if self.may_get_work(now, suspect_after) else 0
-        if free > 0 or not self.may_get_work(now, suspect_after):
-            self.full_since = None
-        elif self.full_since is None:
-            self.full_since = now
-        return max(0, free)
+        return max(0, self.capacity(now) - self.held) if self.may_get_work(now, suspect_after) else 0
 
     def assign(self, assignment: Assignment, now: float) -> None:
         """Books and sends it. A link that can't take it is dropped: the table gives the tasks to others."""
@@ -172,7 +167,7 @@ class Membership:
     def _changed(self) -> None:
         self.version += 1
         for link in self._links.values():
-            link.given = 0
+            link.given, link.behind_since = 0, None
         self.wake()
 
     def wake(self) -> None:

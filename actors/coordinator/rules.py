@@ -13,7 +13,7 @@ from actors.model.worker import WorkerInfo
 MAX_PREFETCH = 1_000
 PREFETCH_SECONDS = 0.15  # of work, by the measured rate
 CLAIM = 500  # tasks a statement: beyond it a claim costs more latency than it saves
-PATIENCE = 0.05  # seconds that the others wait for a full worker whose turn it is; less than what they have prefetched
+PATIENCE = 0.2  # seconds that the others wait for a full worker that has fallen behind
 LEAD = 8  # assignments that they may be ahead of it meanwhile
 
 
@@ -49,12 +49,17 @@ def round_robin(given: Sequence[int], room: Sequence[int], wanted: int, ceiling:
     return turns
 
 
-def ceiling(given: Sequence[int], full_for: Sequence[float | None]) -> int | None:
-    """How far counts may rise while a worker is full (`full_for` seconds; None: it has room, or can't get work).
+def ceiling(given: Sequence[int], full_and_behind_for: Sequence[float | None]) -> int | None:
+    """How far counts may rise while workers are full; None in the list: it has room, or can't get work at all.
 
-    One that is full for a moment only is waited for, so that equal workers stay equal; a slow one is not.
+    The others wait for one that has fallen behind for a moment, so that equal workers stay equal. A slow one is
+    waited for once, until it has caught up: it must not hold the fast ones to its own pace.
     """
-    waited_for = [count for count, full in zip(given, full_for, strict=True) if full is not None and full < PATIENCE]
+    waited_for = [
+        count
+        for count, behind_for in zip(given, full_and_behind_for, strict=True)
+        if behind_for is not None and behind_for < PATIENCE
+    ]
     return min(waited_for) + LEAD if waited_for else None
 
 
