@@ -71,10 +71,19 @@ class Applications:
     """Runs the application for each request of one connection; what it no longer reads is dropped."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
+        self._nursery, self._helpers = nursery, trio.CancelScope()
 
     def spawn(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
-        self._nursery.start_soon(function, *args)
+        """For the protocol's own helpers, such as pings."""
+        self._nursery.start_soon(self._help, function, *args)
+
+    async def _help(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        # One helper a connection at most: it becomes a WebSocket once.
+        with self._helpers:
+            await function(*args)
+
+    def end_helpers(self) -> None:
+        self._helpers.cancel("the connection has ended")
 
     async def spawn_app(
         self,
@@ -150,12 +159,14 @@ class Connection:
             return
         try:
             async with trio.open_nursery() as nursery:
+                applications = Applications(nursery)
                 protocol = self._protocol = Http1(
-                    self._app, self._config, self._context, Applications(nursery),
+                    self._app, self._config, self._context, applications,
                     ConnectionState({}), False, client, server, self._send,
                 )  # fmt: skip
                 await protocol.initiate()
                 await self._read(protocol)
+                applications.end_helpers()
                 with trio.move_on_after(FAREWELL) as scope:
                     await protocol.handle(Closed())
                 if scope.cancelled_caught:

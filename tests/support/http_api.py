@@ -66,7 +66,7 @@ class Api:
         sent |= {"Authorization": f"Bearer {token}"} if token else {}
         sent |= headers or {}
         body = msgspec.json.encode(json) if json is not None else data
-        response = await self._client.open(path, method=method, data=body, headers=sent)
+        response = await self._client.open(path, method=method, data=body, headers=sent)  # type: ignore[call-arg]
         answer = Answer(response.status_code, response.headers, await response.get_data())  # type: ignore[arg-type]
         must_be_documented(method, path, answer)
         return answer
