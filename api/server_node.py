@@ -215,5 +215,10 @@ async def run_server(
 ) -> None:
     """Runs the server roles until `stopping`; started with the ports it bound."""
     assert settings.database_url is not None
-    async with open_loop(), open_store(settings.database_url, default_timeout=settings.default_timeout) as store:
+    async with (
+        open_loop(),
+        open_store(
+            settings.database_url, default_timeout=settings.default_timeout, direct_url=settings.direct_url
+        ) as store,
+    ):
         await ServerNode(settings, root, store).run(stopping, task_status=task_status)

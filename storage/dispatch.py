@@ -70,6 +70,7 @@ class PostgresDispatch(PostgresOutcomes, PostgresSessions):
             uuid.UUID(bytes=lease_key),
             ack_window,
             claim_margin,
+            repeatable=False,  # what the first one took would stay with nobody: ask `claimed`
         )
         return await self._shares(rows, lease_key), rows[-1]["seen"]
 

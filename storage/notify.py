@@ -29,8 +29,8 @@ FINAL_EVERY = 0.05  # seconds between notifications of finished tasks: waiters p
 class Notifier:
     """Implements the Wakeups port, and sends hints to other processes."""
 
-    def __init__(self, url: DatabaseUrl, pool: Pool) -> None:
-        self._url, self._pool = url, pool
+    def __init__(self, url: DatabaseUrl, listen: DatabaseUrl | None, pool: Pool) -> None:
+        self._url, self._listen_url, self._pool = url, listen, pool  # listen None: behind a pooler, poll only
         self._subscribers: dict[str, list[trio.MemorySendChannel[None]]] = {topic: [] for topic in TOPICS}
         self._pending: set[str] = set()
         self._send = trio.Event()
@@ -66,7 +66,10 @@ class Notifier:
         task_status.started()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_others)
-            await trio_asyncio.aio_as_trio(self._listen)()
+            if self._listen_url is None:
+                log.info("a pooler is between: without CALLBOARD_DIRECT_URL nothing listens, and everybody polls")
+            else:
+                await trio_asyncio.aio_as_trio(self._listen)(self._listen_url)
 
     async def _tell_others(self) -> None:
         while True:
@@ -82,12 +85,12 @@ class Notifier:
 
     # --- asyncio-flavoured ------------------------------------------------------------------------
 
-    async def _listen(self) -> None:
+    async def _listen(self, url: DatabaseUrl) -> None:
         delay = 0.1
         while True:
             connection: Connection | None = None
             try:
-                connection = await connect(self._url, "callboard listener", None, 3.0)
+                connection = await connect(url, "callboard listener", None, 3.0)
                 for topic in TOPICS:
                     await asyncio.wait_for(connection.add_listener(self.channel(topic), self._heard(topic)), 3.0)
                 self.connected, delay = True, 0.1

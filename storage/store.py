@@ -15,6 +15,7 @@ from storage.pool import FITTED_PLANS, STEADY_PLANS, Pool, open_pool
 from storage.tasks import PostgresTasks
 from storage.url import parse_url
 
+CONNECTIONS = 12  # of one node, beside the one that listens, unless the URL says otherwise
 CONTROL_LIMIT, WORK_LIMIT, API_LIMIT = 2.0, 5.0, 10.0  # seconds a statement
 
 
@@ -45,16 +46,25 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(database_url: str, *, default_timeout: float | None = None) -> AsyncIterator[Store]:
-    """Trio-flavoured; inside the loop. Connects when first used."""
+async def open_store(
+    database_url: str, *, default_timeout: float | None = None, direct_url: str | None = None
+) -> AsyncIterator[Store]:
+    """Trio-flavoured; inside the loop. Connects when first used.
+
+    `default_timeout` (seconds) holds where neither task nor handler says one. `direct_url` leads past a pooler:
+    without it nothing listens through one, and everybody polls. Raises ConfigurationError.
+    """
     url = parse_url(database_url)
-    size = url.connection_limit or 12
+    listen = parse_url(direct_url) if direct_url else None if url.pgbouncer else url
+    control_size, work_size, api_size = sizes(url.connection_limit or CONNECTIONS)
     async with (
-        open_pool(url, name="control", size=2, statement_limit=CONTROL_LIMIT, settings=STEADY_PLANS) as control,
-        open_pool(url, name="work", size=max(2, size // 3), statement_limit=WORK_LIMIT, settings=STEADY_PLANS) as work,
-        open_pool(url, name="api", size=max(2, size // 2), statement_limit=API_LIMIT, settings=FITTED_PLANS) as api,
+        open_pool(
+            url, name="control", size=control_size, statement_limit=CONTROL_LIMIT, settings=STEADY_PLANS
+        ) as control,
+        open_pool(url, name="work", size=work_size, statement_limit=WORK_LIMIT, settings=STEADY_PLANS) as work,
+        open_pool(url, name="api", size=api_size, statement_limit=API_LIMIT, settings=FITTED_PLANS) as api,
     ):
-        notifier = Notifier(url, api)
+        notifier = Notifier(url, listen, api)
         lanes, api_lanes = Lanes(work), Lanes(api)
         yield Store(
             PostgresTaskStore(api, api_lanes, notifier),
@@ -63,3 +73,10 @@ async def open_store(database_url: str, *, default_timeout: float | None = None)
             (control, work, api),
         )
         await trio.lowlevel.checkpoint()
+
+
+def sizes(connections: int) -> tuple[int, int, int]:
+    """Control, work and api: one each at least, so that leases are renewed whatever the others wait for."""
+    control = 2 if connections >= 6 else 1
+    work = max(1, connections // 3)
+    return control, work, max(1, connections - control - work)

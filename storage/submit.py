@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from actors.model.errors import BadValue, IdempotencyConflict
+from actors.model.errors import BadValue, IdempotencyConflict, StorageUnavailable
 from actors.model.ports import Submitted
 from actors.model.task import NewTask
 from storage.connect import Connection
@@ -14,8 +14,6 @@ from storage.lanes import Lanes
 from storage.notify import Notifier
 from storage.pool import Pool
 from storage.queries import sql
-
-GROUP_LIMIT = 30.0  # seconds for a group of 10,000
 
 
 class Submission:
@@ -48,13 +46,16 @@ class Submission:
                     await connection.execute("SELECT pg_notify($1, '')", channel)
             return row["ids"], row["due"]
 
-        limit = GROUP_LIMIT if len(tasks) > 1_000 else None
-        ids, due = await self._pool.run(work, limit=limit)
+        # Without a key nobody could tell a repeat from a new task: then the outcome stays unknown, and is said to be.
+        repeatable = all(task.idempotency_key is not None for task in tasks)
+        ids, due = await self._pool.run(work, repeatable=repeatable)
         if due:
             self._notifier.notify("due")
         answers: list[Submitted | Exception] = [Submitted(number, True) if number else KeyError() for number in ids]
         if None in ids:
             await self._answer_repeats(tasks, ids, answers)
+        if any(isinstance(answer, KeyError) for answer in answers):
+            raise StorageUnavailable("an idempotency key was pruned at this very moment; repeat the submission")
         return answers
 
     async def _answer_repeats(
