@@ -23,8 +23,11 @@ HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
      b"trailer", b"transfer-encoding", b"upgrade"}
 )  # fmt: skip
-# The caller's credentials, and what only a part of this system may say.
-PRIVATE = frozenset({b"authorization", b"cookie", b"set-cookie", b"x-callboard-route", b"host", b"expect"})
+# The caller's credentials, and what each server of the chain says for itself.
+PRIVATE = frozenset(
+    {b"authorization", b"cookie", b"set-cookie", b"x-callboard-route", b"host", b"expect", b"x-request-id", b"date",
+     b"server"}
+)  # fmt: skip
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -10,7 +10,7 @@ import trio
 
 from actors.model.ports import TaskRoute, TaskStore
 from actors.model.task import FINAL
-from api.http.asgi import Receive, Scope, Send
+from api.http.asgi import REQUEST_ID, Receive, Scope, Send
 from api.http.forward import Headers, forward_http, passed_on
 from api.http.forward_websocket import forward_websocket
 from api.http.ids import task_id_of
@@ -42,6 +42,7 @@ class TaskProxy:
             *(header for header in passed_on(scope["headers"]) if header[0] != b"x-forwarded-prefix"),
             (b"host", found.netloc.encode("ascii", "replace")),
             (HEADER.lower().encode(), sign(key, task_id, route.attempt, time.time()).encode()),
+            (b"x-request-id", scope[REQUEST_ID].encode()),
             (b"x-forwarded-prefix", b"/api/v1/tasks/%d/http" % task_id),
         ]
         stream = await connect(host, port)

@@ -15,7 +15,7 @@ from quart import Blueprint, Response
 from quart_trio import QuartTrio
 
 from api.http.access import Access
-from api.http.asgi import Receive, Scope, Send
+from api.http.asgi import REQUEST_ID, Receive, Scope, Send
 from api.http.forward import passed_on
 from api.http.front import Front, Path
 from api.http.health import health_blueprint
@@ -96,7 +96,8 @@ class ExecutorProxy:
         attempt = self._signed_attempt(task_id, scope)
         socket_path = self._socket(task_id, attempt)
         forwarded = {name.lower() for name, _ in scope["headers"]}
-        headers = [*passed_on(scope["headers"]), (b"host", b"localhost")]
+        own = [(b"host", b"localhost"), (b"x-request-id", scope[REQUEST_ID].encode())]
+        headers = [*passed_on(scope["headers"]), *own]
         if b"x-forwarded-prefix" not in forwarded:
             headers.append((b"x-forwarded-prefix", b"/tasks/%d" % task_id))
         target = below(scope, _RAW)

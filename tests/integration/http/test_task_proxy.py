@@ -201,11 +201,14 @@ async def test_a_request_reaches_the_tasks_server_without_the_callers_credential
     answer = await system.api.get("/tasks/17/http/a/b%20c?x=1&y=%2F", headers=headers)
     assert (answer.status_code, answer.text) == (418, "/a/b c")
     assert answer.headers["x-app"] == "yes"
+    for name in ("x-request-id", "date", "x-content-type-options"):
+        assert len(answer.headers.get_list(name)) == 1
     assert not {"set-cookie", "x-hop"} & answer.headers.keys()
     [scope] = system.app.scopes
     assert (scope["raw_path"], scope["query_string"]) == (b"/a/b%20c", b"x=1&y=%2F")
     reached = dict(scope["headers"])
     assert reached[b"x-mine"] == b"kept"
+    assert reached[b"x-request-id"].decode() == answer.headers["x-request-id"]
     assert reached[b"x-forwarded-prefix"] == b"/api/v1/tasks/17/http"
     assert not {b"authorization", b"cookie", b"x-callboard-route"} & reached.keys()
 
