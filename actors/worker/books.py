@@ -20,6 +20,8 @@ class Batch:
     key: bytes
     names: list[str]
     given_at: float
+    ids: list[int]
+    first: int  # the place of the first of them among all that the process was given, from 1
 
 
 class Entry(NamedTuple):
@@ -63,9 +65,11 @@ class Books:
     started: dict[int, float] = field(default_factory=dict)  # reported as started; short ones never are
     wishes: dict[int, Wish] = field(default_factory=dict)
     servers: dict[int, str] = field(default_factory=dict)  # unix sockets of attempts that serve HTTP
+    given: int = 0  # attempts, to the present process
 
     def give(self, part: Assignment, now: float) -> None:
-        batch = Batch(part.lease_key, part.names, now)
+        batch = Batch(part.lease_key, part.names, now, part.ids, self.given + 1)
+        self.given += len(part.ids)
         columns = zip(part.attempts, part.name_index, part.timeouts, repeat(batch), strict=False)
         self.held.update(zip(part.ids, map(Entry._make, columns), strict=True))
 
@@ -103,14 +107,25 @@ class Books:
                 self.wishes[task] = Wish(former.reason, kill_at)
         return fresh
 
-    def may_run(self) -> set[int]:
-        """What may have been running: what was reported, and as many of the oldest others as had a slot."""
+    def may_run(self, begun: int | None) -> set[int]:
+        """What has started, by the executor's own count of what it began.
+
+        Without a count: what was reported as started, and as many of the oldest others as had a slot.
+        """
+        if begun is not None:
+            return {*self.started, *self._first(begun)}
         room = max(0, self.slots - len(self.started))
         others = (task for task in self.held if task not in self.started)
         return {*self.started, *islice(others, room)}
 
-    def surely_queued(self) -> list[int]:
-        running = self.may_run()
+    def _first(self, count: int) -> set[int]:
+        """Of the first so many that the process was given, those that are still held."""
+        batches = {id(entry.batch): entry.batch for entry in self.held.values()}
+        firsts = (batch.ids[: max(0, count + 1 - batch.first)] for batch in batches.values())
+        return self.held.keys() & {task for ids in firsts for task in ids}
+
+    def surely_queued(self, begun: int | None) -> list[int]:
+        running = self.may_run(begun)
         return [task for task in self.held if task not in running]
 
     def overdue(self, now: float, grace: float) -> dict[int, Outcome]:
@@ -140,6 +155,7 @@ class Books:
         outcomes = end_all(self.held, ends, otherwise)
         for book in (self.held, self.started, self.wishes, self.servers):
             book.clear()
+        self.given = 0
         return outcomes
 
 

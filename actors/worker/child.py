@@ -13,6 +13,9 @@ from typing import Protocol
 
 import trio
 
+from callboard.executor import page as pages
+from callboard.executor.page import Page
+
 log = logging.getLogger(__name__)
 
 CHUNK = 256 * 1024  # bytes read at once
@@ -27,6 +30,15 @@ class Child(Protocol):
     @property
     def unsent(self) -> int:
         """Bytes that the child has not taken yet."""
+        ...
+
+    @property
+    def begun(self) -> int | None:
+        """Attempts that it has begun, in the order in which they were given; None: it does not say."""
+        ...
+
+    def share_deadline(self, at: float | None) -> None:
+        """Where it is seen even while the child's loop stands still."""
         ...
 
     def send(self, data: bytes) -> None:
@@ -63,8 +75,8 @@ Command = Callable[[int, int], list[str]]  # (socket, lifeline) → command line
 class ChildProcess:
     """A real one. Its lifeline ends with this object, and with this process."""
 
-    def __init__(self, process: trio.Process, sock: socket.socket, lifeline: int) -> None:
-        self.pid = process.pid
+    def __init__(self, process: trio.Process, sock: socket.socket, lifeline: int, page: Page) -> None:
+        self.pid, self._page = process.pid, page
         self._process, self._socket, self._lifeline = process, sock, lifeline
         self._kept: deque[memoryview] = deque()
         self._unsent = 0
@@ -73,6 +85,13 @@ class ChildProcess:
     @property
     def unsent(self) -> int:
         return self._unsent
+
+    @property
+    def begun(self) -> int:
+        return self._page.begun
+
+    def share_deadline(self, at: float | None) -> None:
+        self._page.deadline = at
 
     def send(self, data: bytes) -> None:
         sent = 0
@@ -141,6 +160,7 @@ class ChildProcess:
 
     def close(self) -> None:
         self._socket.close()
+        self._page.close()
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1
@@ -155,21 +175,24 @@ async def launch(command: Command, environment: Mapping[str, str]) -> ChildProce
     """
     ours, theirs = socket.socketpair()
     lifeline, lifeline_end = os.pipe()
+    page, shared = pages.create()
     try:
         ours.setblocking(False)
         process = await trio.lowlevel.open_process(
             command(theirs.fileno(), lifeline),
-            env=environment,
+            env={**environment, pages.VARIABLE: str(shared)},
             stdin=subprocess.DEVNULL,
             stdout=STDERR,
             process_group=0,
-            pass_fds=(theirs.fileno(), lifeline),
+            pass_fds=(theirs.fileno(), lifeline, shared),
         )
     except BaseException:
         ours.close()
         os.close(lifeline_end)
+        page.close()
         raise
     finally:
         theirs.close()
         os.close(lifeline)
-    return ChildProcess(process, ours, lifeline_end)
+        os.close(shared)
+    return ChildProcess(process, ours, lifeline_end, page)

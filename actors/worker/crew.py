@@ -219,7 +219,7 @@ class Crew:
     def hand_back_queued(self) -> None:
         """A drain begins: what surely has not started goes back."""
         for executor in self:
-            queued = executor.books.surely_queued()
+            queued = executor.surely_queued()
             if queued:
                 executor.stop(queued, "drain", self.limits.cancel_grace)
         self.solo.hand_back()

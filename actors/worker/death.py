@@ -22,6 +22,7 @@ class Death:
     pid: int
     code: int | None  # negative: a signal; None: it is not known to have ended
     trouble: str | None = None  # what was wrong with it before it was killed: stalled, broken frames
+    begun: int | None = None  # attempts that it had begun, in the order in which they were given
 
     @property
     def how(self) -> str:
@@ -86,7 +87,7 @@ def after_crash(books: Books, death: Death, *, lease_over: bool) -> Outcomes:
         Outcome.CANCELLED,
         {"type": "Cancelled", "message": f"{what} while this attempt was being cancelled", "evidence": death.evidence},
     )
-    ends = dict.fromkeys(books.may_run(), crashed)
+    ends = dict.fromkeys(books.may_run(death.begun), crashed)
     ends |= {task: cancelled if wish.reason in BY_WISH else released for task, wish in books.wishes.items()}
     return books.close(ends, released)
 

@@ -122,7 +122,13 @@ class Executor:
             self._send(frames.Stop(fresh, reason))
         self._nudge.set()
 
+    def surely_queued(self) -> list[int]:
+        """What it holds and has not begun."""
+        return self.books.surely_queued(None if self._child is None else self._child.begun)
+
     def tell_deadline(self, at: float | None) -> None:
+        if self._child is not None:
+            self._child.share_deadline(at)
         self._send(frames.Deadline(at))
 
     def _send(self, frame: frames.ToExecutor) -> None:
@@ -164,11 +170,12 @@ class Executor:
         """From start to end of one process; how it ended, and whether nobody is to blame for it."""
         child = self._child = await self._launch()
         self.pid, self._sentenced, self._trouble, self._leaving = child.pid, {}, None, False
+        self.books.given = 0
         self._asked_at, self._pinged_at, self._cutter = None, trio.current_time(), frames.Cutter()
         was_up = False
         try:
             self._send(frames.Boot(self._apps, self.books.slots, self._limits.start, self._limits.stop_after))
-            self._send(frames.Deadline(self._owner.deadline))
+            self.tell_deadline(self._owner.deadline)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(child.pump)
                 nursery.start_soon(self._watch_exit, child, nursery.cancel_scope)
@@ -310,9 +317,9 @@ class Executor:
             code = await child.wait()
         if self._was_ready and self._trouble is None:
             self._take_all(child.receive_rest())  # outcomes that it had sent count
+        death, worked = Death(child.pid, code, self._trouble, child.begun), bool(self.books.held)
         child.close()
         self._child = None
-        death, worked = Death(child.pid, code, self._trouble), bool(self.books.held)
         if worked:
             if self._sentenced:
                 outcomes = after_kill(self.books, self._sentenced, death)

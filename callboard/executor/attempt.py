@@ -39,6 +39,7 @@ class Attempt:
         "queued_at",
         "reason",
         "scope",
+        "sequence",  # its place among all that this process was given
         "serving",
         "timeout",
         "until",  # time.monotonic() at which the timeout ends it
@@ -54,6 +55,7 @@ class Attempt:
         timeout: float,
         payload: bytes,
         now: float,
+        sequence: int,
     ) -> None:
         self.office = office
         self.handler = handler  # None: unknown here
@@ -63,6 +65,7 @@ class Attempt:
         self.timeout = timeout  # seconds; 0 = none
         self.payload = payload
         self.queued_at = now
+        self.sequence = sequence
         self.scope: trio.CancelScope | None = None  # while it runs
         self.reason: CancelReason | None = None
         self.until: float | None = None

@@ -18,6 +18,7 @@ from callboard.executor.frames import for_executor as decode
 from callboard.executor.handler import Handler
 from callboard.executor.lease import Keeper
 from callboard.executor.outbox import Outbox
+from callboard.executor.page import Page
 from callboard.executor.pool import Pool
 from callboard.executor.watch import Watch
 from callboard.registry import definitions
@@ -31,13 +32,13 @@ _RECEIVE = 262_144
 class Executor:
     """What attempts call their office."""
 
-    def __init__(self, boot: Boot) -> None:
+    def __init__(self, boot: Boot, page: Page | None = None) -> None:
         limiter = trio.CapacityLimiter(boot.slots)  # threads: never more than runners
         handlers = {name: Handler(definition, limiter) for name, definition in definitions.items()}
         self._outbox = Outbox()
-        self._pool = Pool(handlers, boot.slots, self._outbox)
+        self._pool = Pool(handlers, boot.slots, self._outbox, page)
         self._watch = Watch(self._pool, self._outbox, boot.start_limit)
-        self._keeper = Keeper(self._pool, boot.stop_after)
+        self._keeper = Keeper(self._pool, boot.stop_after, page)
         self._thread = threading.get_ident()
         self._services: trio.Nursery
 

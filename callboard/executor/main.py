@@ -26,6 +26,7 @@ from callboard.executor.frames import (
     encode,
     for_executor,
 )
+from callboard.executor.page import Page, inherited
 from callboard.registry import definitions
 
 BROKEN_APP = 78
@@ -41,13 +42,13 @@ def run(socket_fd: int, lifeline_fd: int) -> NoReturn:
         process.leave_signals_to_the_node()
         process.close_stdin()
         os.set_inheritable(socket_fd, False)
-        code = _run(socket.socket(fileno=socket_fd))
+        code = _run(socket.socket(fileno=socket_fd), inherited(os.environ))
     except BaseException:
         traceback.print_exc()
     process.leave(code)
 
 
-def _run(connection: socket.socket) -> int:
+def _run(connection: socket.socket, page: Page | None) -> int:
     cutter = Cutter()
     frames = _wait_for_frames(connection, cutter)
     if not frames:
@@ -62,7 +63,7 @@ def _run(connection: socket.socket) -> int:
     if not logging.getLogger().handlers:  # the user's modules may have set up their own
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     connection.sendall(encode(Ready(declared())))
-    return trio.run(Executor(boot).run, connection, cutter, frames)
+    return trio.run(Executor(boot, page).run, connection, cutter, frames)
 
 
 def _wait_for_frames(connection: socket.socket, cutter: Cutter) -> list[ToExecutor]:

@@ -25,6 +25,7 @@ from callboard.executor.frames import Run
 from callboard.executor.handler import Handler
 from callboard.executor.outbox import Outbox
 from callboard.executor.outcomes import Outcome
+from callboard.executor.page import Page
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,13 @@ class Runner:
 class Pool:
     """Everything here happens on Trio's thread."""
 
-    def __init__(self, handlers: Mapping[str, Handler], slots: int, outbox: Outbox) -> None:
+    def __init__(self, handlers: Mapping[str, Handler], slots: int, outbox: Outbox, page: Page | None = None) -> None:
         self.queue: deque[Attempt] = deque()
         self.runners: set[Runner] = set()
         self.on_work: Callable[[], None] = _nothing  # something waits or began: somebody may want to watch it
         self.refusal: CancelReason | None = None  # set: nothing may start
-        self._handlers, self._slots, self._outbox = handlers, slots, outbox
+        self._handlers, self._slots, self._outbox, self._page = handlers, slots, outbox, page
+        self._given = 0  # attempts, in all
         self._known: dict[int, Attempt] = {}  # task id → its newest attempt here, waiting or running
         self._parked = trio.lowlevel.ParkingLot()
         self._slice_end = 0.0
@@ -80,7 +82,8 @@ class Pool:
         ):
             payload = run.payloads[begin : begin + size]
             begin += size
-            attempt = Attempt(office, handlers[which], run.key, id, number, timeout / 1000, payload, now)
+            self._given += 1
+            attempt = Attempt(office, handlers[which], run.key, id, number, timeout / 1000, payload, now, self._given)
             older = known.get(id)
             if older is not None:  # superseded: it lost its lease, or this would not be here
                 self._stop(older, CancelReason.SESSION)
@@ -161,7 +164,7 @@ class Pool:
 
     async def _work(self, runner: Runner) -> None:
         """Returns when something could be left over for the next handler; raises what a handler raised."""
-        queue, scope, outbox, clean = self.queue, runner.scope, self._outbox, self._clean
+        queue, scope, outbox, clean, page = self.queue, runner.scope, self._outbox, self._clean, self._page
         while True:
             while not queue:
                 if scope.deadline != math.inf:
@@ -177,6 +180,8 @@ class Pool:
             except (ValueError, RecursionError) as error:
                 self._end(attempt, *_unfit(handler, attempt.payload, error))
                 continue
+            if page is not None:
+                page.begun = attempt.sequence
             attempt.scope = scope
             runner.current = attempt
             if attempt.timeout:

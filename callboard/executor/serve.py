@@ -69,7 +69,7 @@ class Server:
                 async with trio.open_nursery() as nursery:
                     lifespan = Lifespan(self._app, self._config, self._state)
                     await nursery.start(lifespan.handle_lifespan)
-                    await lifespan.wait_for_startup()
+                    await self._start_up(lifespan)
                     path = listening.getsockname()
                     announced = True
                     task_status.started(path)
@@ -112,9 +112,17 @@ class Server:
         finally:
             self._streams.discard(stream)
 
+    async def _start_up(self, lifespan: Lifespan) -> None:
+        try:
+            await lifespan.wait_for_startup()
+        except trio.ClosedResourceError:
+            lifespan.supported = False  # the app returned at once: it takes no part in it
+
     async def _shut_down(self, lifespan: Lifespan) -> None:
         try:
             await lifespan.wait_for_shutdown()
+        except trio.ClosedResourceError:
+            pass  # the app left before it was asked to
         except LifespanTimeoutError:
             log.warning("the app that a task serves did not shut down within %g s", SHUTDOWN)
 

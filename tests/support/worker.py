@@ -87,10 +87,15 @@ class FakeChild:
         self.got: list[Any] = []
         self.runs: dict[int, tuple[int, bytes]] = {}
         self.killed = False
+        self.begun: int | None = None
+        self.deadline: float | None = None
         self._send, self._receive = trio.open_memory_channel[bytes](10_000)
         self._cutter = frames.Cutter()
         self._code: int | None = None
         self._exited = trio.Event()
+
+    def share_deadline(self, at: float | None) -> None:
+        self.deadline = at
 
     def send(self, data: bytes) -> None:
         for body in self._cutter.feed(data):

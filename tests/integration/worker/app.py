@@ -48,6 +48,11 @@ def die(number: int = signal.SIGSEGV) -> None:
 
 
 @task
+async def die_now() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
 def leave_a_child() -> int:
     """Starts a process that would outlive it."""
     return subprocess.Popen(["sleep", "60"]).pid

@@ -71,6 +71,30 @@ async def test_a_handler_that_kills_its_executor_leaves_its_signal_as_evidence(o
         assert json.loads(notes.bodies[1])["evidence"]["signal"] == "SIGSEGV"
 
 
+async def test_a_killer_among_many_quick_tasks_is_always_counted(open_crew: Open) -> None:
+    async with open_crew() as (crew, notes):
+        batch = an_assignment(*range(1, 301))
+        batch.names, batch.name_index[150] = ["noop", "die_now"], 1
+        crew.assign(batch)
+        await notes.wait_ended(*range(1, 301))
+        assert notes.ended[151] is Outcome.CRASHED
+        assert notes.ended[300] is Outcome.RELEASED
+        assert set(notes.ended.values()) <= {Outcome.SUCCEEDED, Outcome.CRASHED, Outcome.RELEASED}
+
+
+async def test_a_handler_that_holds_its_loop_beyond_a_lease_goes_on_while_the_node_renews(open_crew: Open) -> None:
+    async with open_crew() as (crew, notes):
+        crew.set_deadline(boottime() + 0.5)
+        crew.assign(an_assignment(1, name="spin", args=b'{"seconds": 2}'))
+        while not notes.ended:
+            crew.set_deadline(boottime() + 0.5)
+            await trio.sleep(0.1)
+        assert notes.ended == {1: Outcome.SUCCEEDED}
+        crew.assign(an_assignment(2, key=b"n" * 16))
+        await notes.wait_ended(2)
+        assert notes.ended[2] is Outcome.SUCCEEDED
+
+
 async def test_a_handler_that_ignores_its_cancel_is_killed_and_its_neighbour_released(open_crew: Open) -> None:
     async with open_crew() as (crew, notes):
         crew.assign(an_assignment(1, name="stubborn"))

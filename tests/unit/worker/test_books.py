@@ -35,7 +35,7 @@ def test_outcomes_of_unknown_attempts_are_left_out() -> None:
 def test_a_crash_hits_what_may_have_run_and_releases_what_was_queued() -> None:
     books = books_with(1, 2, 3, 4)
     assert books.begin([2], 10.1) == [Held(2, 1, KEY)]
-    assert books.surely_queued() == [3, 4]
+    assert books.surely_queued(None) == [3, 4]
     outcomes = after_crash(books, SEGFAULT, lease_over=False)
     assert kinds(outcomes) == {
         1: Outcome.CRASHED, 2: Outcome.CRASHED, 3: Outcome.RELEASED, 4: Outcome.RELEASED,
@@ -44,6 +44,19 @@ def test_a_crash_hits_what_may_have_run_and_releases_what_was_queued() -> None:
     assert body["type"] == "ExecutorCrashed"
     assert body["evidence"] == {"pid": 77, "signal": "SIGSEGV"}
     assert not books.held
+
+
+def test_a_crash_hits_what_had_started_by_the_executors_own_count() -> None:
+    books = books_with(1, 2, 3, 4)
+    books.give(an_assignment(5, 6, key=b"n" * 16), 11.0)
+    books.done(Done(KEY, [1, 3], [1, 1], [0, 0], [1, 1], b"11"))
+    assert books.surely_queued(5) == [6]
+    outcomes = after_crash(books, Death(77, -11, begun=5), lease_over=False)
+    assert kinds(outcomes) == {
+        2: Outcome.CRASHED, 4: Outcome.CRASHED, 5: Outcome.CRASHED, 6: Outcome.RELEASED,
+    }  # fmt: skip
+    books.give(an_assignment(7, 8), 12.0)
+    assert books.surely_queued(1) == [8]
 
 
 def test_after_the_end_of_the_lease_nobody_crashed() -> None:

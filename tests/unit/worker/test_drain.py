@@ -193,7 +193,7 @@ async def test_a_deaf_worker_is_not_ready_and_says_so_to_those_who_can_hear_it(a
     async with a_worker() as bench:
         await trio.sleep(1.5)
         bench.lease = None
-        await trio.sleep(TERMS.silence * 0.8)
+        await trio.sleep(TERMS.silence * 0.6)
         ready, why = bench.worker.ready()
         assert not ready
         assert "deaf" in why
