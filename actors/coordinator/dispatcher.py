@@ -39,7 +39,8 @@ class Dispatcher:
         self._groups: list[tuple[list[Link], list[int]]] = []
         self._grouped: tuple[int, int] = (-1, -1)
         self._hinted = True  # something may have become due since the last look
-        self._told = False  # by somebody, not by the poll: its lane may be a new one
+        self._told = False  # by somebody, not by the poll
+        self._doubtful = False  # told, and nothing was found: its lane may be a new one
         self._backlog = False  # more is due than there was room for
         self._held_back = False  # turns wait for a worker that is full for a moment
         self.paused = False  # the coordinator stops: claim nothing more
@@ -66,7 +67,8 @@ class Dispatcher:
 
     async def _wait(self) -> None:
         """Until room or work is hinted at, at most one poll period."""
-        with trio.move_on_after(PATIENCE / 4 if self._held_back else self._terms.poll) as poll:
+        longest = PATIENCE / 4 if self._held_back else NEW_LANES_AGE if self._doubtful else self._terms.poll
+        with trio.move_on_after(longest) as poll:
             await self._membership.room.receive()
             if self._backlog and not worth_claiming(*self._free()):
                 await trio.sleep(GATHER)
@@ -85,9 +87,9 @@ class Dispatcher:
 
     async def run_once(self) -> bool:
         """One claim for each group of equal workers that has room; whether it is worth going on at once."""
-        if self.paused or not len(self._membership) or not (self._hinted or self._backlog):
+        if self.paused or not len(self._membership) or not (self._hinted or self._backlog or self._doubtful):
             return False
-        await self._refresh_lanes(LANES_AGE)
+        await self._refresh_lanes(NEW_LANES_AGE if self._doubtful else LANES_AGE)
         told, self._told, self._hinted, self._held_back = self._told, False, False, False
         claimed, more, full = 0, False, False
         for links, lanes in self._groups:
@@ -100,9 +102,9 @@ class Dispatcher:
             got, seen = await self._claim(links, lanes, turns) if turns else (0, 0)
             claimed, more = claimed + got, more or seen >= len(turns)
         self._backlog = more or full
-        if told and not claimed and not self._backlog:
-            self._hinted = self._hinted or await self._refresh_lanes(NEW_LANES_AGE)
-        return (more and not self._held_back) or self._hinted
+        self._doubtful = told and not claimed and not self._backlog
+        read_again = self._doubtful and trio.current_time() - self._lanes_read > NEW_LANES_AGE
+        return (more and not self._held_back) or self._hinted or read_again
 
     def _turns(self, links: Sequence[Link], room: Sequence[int], now: float) -> list[int]:
         """Whose turn it is, for as many tasks as one claim takes."""
@@ -150,21 +152,19 @@ class Dispatcher:
             count += len(share.assignment)
         return count
 
-    async def _refresh_lanes(self, older_than: float) -> bool:
-        """Reads the lanes when they are old, and groups the workers; whether there are new lanes."""
-        changed = False
+    async def _refresh_lanes(self, older_than: float) -> None:
+        """Reads the lanes when they are old, and groups the workers by what they serve."""
         if trio.current_time() - self._lanes_read > older_than:
             lanes = await self._store.lanes()
             self._lanes_read = trio.current_time()
             if lanes != self._lanes:
-                self._lanes, changed = lanes, True
+                self._lanes = lanes
                 self._lanes_version += 1
         wanted = (self._membership.version, self._lanes_version)
         if wanted != self._grouped:
             self._groups, self._grouped = group(list(self._membership), self._lanes), wanted
         elif len(self._groups) > 1:
             self._groups.append(self._groups.pop(0))  # each group is first in its turn
-        return changed
 
     def forget_lanes(self) -> None:
         """A worker declared handlers: what a lane means may have changed."""

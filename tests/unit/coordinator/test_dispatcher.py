@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors.coordinator.dispatcher import LANES_AGE, Dispatcher
+from actors.coordinator.dispatcher import LANES_AGE, NEW_LANES_AGE, Dispatcher
 from actors.coordinator.membership import Link, Membership
 from actors.coordinator.rules import CLAIM, LEAD, PATIENCE
 from actors.model.columns import Assignment, Outcome, Outcomes
@@ -280,6 +280,22 @@ async def test_a_lane_that_is_new_is_found_by_its_hint(room: Room, mock_clock: M
     mock_clock.jump(0.5)
     room.store.known = [NOOP]
     room.post(1)
+    await wait_all_tasks_blocked()
+    assert len(worker.received()) == 1
+
+
+async def test_a_lane_that_is_new_is_found_although_the_lanes_were_read_just_before(
+    room: Room, mock_clock: MockClock
+) -> None:
+    room.store.known = []
+    worker = room.add("1")
+    await wait_all_tasks_blocked()
+    room.dispatcher.forget_lanes()
+    await wait_all_tasks_blocked()
+    room.store.known = [NOOP]
+    room.post(1)
+    await wait_all_tasks_blocked()
+    mock_clock.jump(NEW_LANES_AGE + 0.01)
     await wait_all_tasks_blocked()
     assert len(worker.received()) == 1
 
