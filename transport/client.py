@@ -10,6 +10,7 @@ from typing import Any
 import trio
 from grpclib.client import Channel
 from grpclib.const import Cardinality
+from grpclib.exceptions import GRPCError, StreamTerminatedError
 from trio_asyncio import aio_as_trio
 
 from actors.model import link as model
@@ -43,6 +44,7 @@ class _Link:
         self._behind, self._in_order = trio.open_memory_channel[model.CoordinatorMessage](BEHIND)
         self._waiting = 0
         self._uploads, self._to_upload = trio.open_memory_channel[model.Report](BEHIND)
+        self._stream: Any = None
         self._leaving = asyncio.Event()
         self._left = trio.Event()
 
@@ -76,6 +78,7 @@ class _Link:
                 CONNECT, Cardinality.STREAM_STREAM, wire.WorkerMessage, wire.CoordinatorMessage
             ) as stream:
                 await stream.send_request()
+                self._stream = stream
                 ready(stream)
                 await self._leaving.wait()
                 await stream.end()
@@ -83,6 +86,16 @@ class _Link:
             self.duplex.fail(error)
         finally:
             self._left.set()
+
+    def trouble(self) -> BaseException | None:
+        """What ended the stream: the status, when the server said one before it reset the stream."""
+        trouble = self.duplex.trouble
+        if isinstance(trouble, StreamTerminatedError) and self._stream is not None:
+            try:
+                self._stream._maybe_raise()
+            except GRPCError as status:
+                return status
+        return trouble
 
     async def fetch(self) -> None:
         """Trio-flavoured. Completes assignments whose payloads travel beside the stream."""
@@ -163,28 +176,37 @@ async def dial(address: str, terms: LeaseTerms) -> AsyncIterator[model.WorkerEnd
     Raises LinkLost: at once when it can't be reached within `connect_limit`, on leaving when the stream broke.
     Errors of the block come out in a group.
     """
+    trouble: BaseException | None = None
     async with open_channel(address, terms.connect_limit) as channel:
         link = _Link(address, channel, limit=terms.lease)
         async with trio.open_nursery() as nursery:
-            stream = await _opened(link, address, terms.connect_limit, nursery)
-            nursery.start_soon(link.duplex.run, stream)
-            nursery.start_soon(link.fetch)
-            nursery.start_soon(link.upload)
-            try:
-                yield model.WorkerEnd(address, link.duplex.incoming, link.duplex.outgoing)
-            except LinkLost as error:
-                if link.duplex.trouble is not None:  # it knows why
-                    raise _lost(link.duplex.trouble, address) from error
-                raise
-            finally:
-                trouble = link.duplex.trouble
-                await link.leave()
-                nursery.cancel_scope.cancel("the link is closed")
+            stream = await _opened(link, terms.connect_limit, nursery)
+            if stream is None:
+                trouble = link.trouble() or TimeoutError()
+            else:
+                nursery.start_soon(link.duplex.run, stream)
+                nursery.start_soon(link.fetch)
+                nursery.start_soon(link.upload)
+                try:
+                    yield model.WorkerEnd(address, link.duplex.incoming, link.duplex.outgoing)
+                except Exception as error:
+                    explained = _explained(error, link.trouble(), address)
+                    if explained is error:
+                        raise
+                    raise explained from error
+                finally:
+                    trouble = link.trouble()
+                    await link.leave()
+                    nursery.cancel_scope.cancel("the link is closed")
+                    if trouble is None and isinstance(link.trouble(), GRPCError):  # it came with the stream's end
+                        trouble = link.trouble()
+            nursery.cancel_scope.cancel("the link is closed")
         if trouble is not None:
             raise _lost(trouble, address)
 
 
-async def _opened(link: _Link, address: str, limit: float, nursery: trio.Nursery) -> Any:
+async def _opened(link: _Link, limit: float, nursery: trio.Nursery) -> Any:
+    """The stream; None when it could not be opened."""
     streams: list[Any] = []
     ready = trio.Event()
 
@@ -199,10 +221,17 @@ async def _opened(link: _Link, address: str, limit: float, nursery: trio.Nursery
     nursery.start_soon(hold)
     with trio.move_on_after(limit):
         await ready.wait()
-    if not streams:
-        nursery.cancel_scope.cancel("the stream was not opened")
-        raise _lost(link.duplex.trouble or TimeoutError(), address)
-    return streams[0]
+    return streams[0] if streams else None
+
+
+def _explained(error: Exception, trouble: BaseException | None, address: str) -> Exception:
+    """An error of the block, with what is known of the stream's end."""
+    if trouble is None:
+        return error
+    if isinstance(error, LinkLost):
+        return _lost(trouble, address)
+    error.add_note(f"the link had failed: {trouble}")
+    return error
 
 
 def _lost(error: BaseException, address: str) -> LinkLost:

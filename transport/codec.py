@@ -31,7 +31,7 @@ from transport.columns import (
     unpack,
 )
 
-TERMS = ("heartbeat", "missed", "reconnect_delay", "connect_limit", "renewal", "lease", "margin", "grace")
+TERMS = ("heartbeat", "missed", "reconnect_delay", "connect_limit", "renewal", "lease", "margin", "grace", "ack_window")
 MAX_SESSION = 2**63  # sessions are bigint
 
 

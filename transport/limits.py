@@ -33,6 +33,7 @@ CONFIG = Configuration(
     http2_stream_window_size=1024 * 1024,
 )
 HANDSHAKE_LIMIT = 10.0  # seconds from the connection to the peer's first SETTINGS
+FRAME_HEADER = 9  # bytes
 MAX_RESETS, RESETS_PERIOD = 200, 60.0  # streams that a peer may reset, in seconds
 MAX_UNSENT = 2 * 1024 * 1024  # bytes of answers that wait for a peer that does not read
 
@@ -132,8 +133,16 @@ class Protocol(H2Protocol):
         except Exception as error:  # whatever a peer's bytes lead to is that peer's end, and nobody else's
             self.drop(f"{type(error).__name__}: {error}")
             return
-        if self._transport is not None and self._transport.get_write_buffer_size() > MAX_UNSENT:
+        if self._overlong():
+            self.drop("a frame is longer than HTTP/2 allows, or it speaks something else")
+        elif self._transport is not None and self._transport.get_write_buffer_size() > MAX_UNSENT:
             self.drop("it does not read what it asks for")
+
+    def _overlong(self) -> bool:
+        """h2 looks at a frame's length when all of the frame is there; nobody else's megabytes are kept until then."""
+        http = self.connection._connection
+        begun = http.incoming_buffer._data
+        return len(begun) >= FRAME_HEADER and int.from_bytes(begun[:3], "big") > http.max_inbound_frame_size
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.shook_hands()

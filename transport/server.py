@@ -12,6 +12,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
+from grpclib.const import Cardinality, Status
+from grpclib.const import Handler as Method
+from grpclib.exceptions import GRPCError
 from grpclib.health.check import ServiceCheck
 from grpclib.health.service import OVERALL, Health
 from grpclib.protocol import H2Protocol
@@ -36,11 +39,24 @@ BACKLOG = 128  # connections that wait to be accepted; a fleet that comes back c
 HEALTH_EVERY = 1.0  # seconds that an answer of `healthy` is good for
 
 
+class _Methods(dict[str, Method]):
+    """What is served; every other method says so in a way that clients understand."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name) or Method(_unknown, Cardinality.STREAM_STREAM, bytes, bytes)
+
+
+async def _unknown(stream: Any) -> None:
+    """asyncio-flavoured."""
+    raise GRPCError(Status.UNIMPLEMENTED, "this node does not serve that; its reflection lists what it serves")
+
+
 class _Server(Server):
     """grpclib's, with our limits for each connection, and a list of those that are open."""
 
     def __init__(self, services: Sequence[Any]) -> None:
         super().__init__(services, codec=Codec(), config=CONFIG)
+        self._mapping = _Methods(self._mapping)
         self.connections = Connections()
 
     def _protocol_factory(self) -> H2Protocol:

@@ -508,6 +508,8 @@ class LeaseTerms(betterproto2.Message):
 
     grace: "float" = betterproto2.field(8, betterproto2.TYPE_DOUBLE)
 
+    ack_window: "float" = betterproto2.field(9, betterproto2.TYPE_DOUBLE)
+
 
 default_message_pool.register_message("callboard.v1", "LeaseTerms", LeaseTerms)
 
