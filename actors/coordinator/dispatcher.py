@@ -89,7 +89,8 @@ class Dispatcher:
         """One claim for each group of equal workers that has room; whether it is worth going on at once."""
         if self.paused or not len(self._membership) or not (self._hinted or self._backlog or self._doubtful):
             return False
-        await self._refresh_lanes(NEW_LANES_AGE if self._doubtful else LANES_AGE)
+        if await self._refresh_lanes(NEW_LANES_AGE if self._doubtful else LANES_AGE):
+            self._doubtful = False
         told, self._told, self._hinted, self._held_back = self._told, False, False, False
         claimed, more, full = 0, False, False
         for links, lanes in self._groups:
@@ -102,7 +103,7 @@ class Dispatcher:
             got, seen = await self._claim(links, lanes, turns) if turns else (0, 0)
             claimed, more = claimed + got, more or seen >= len(turns)
         self._backlog = more or full
-        self._doubtful = told and not claimed and not self._backlog
+        self._doubtful = not claimed and not self._backlog and (told or self._doubtful)
         read_again = self._doubtful and trio.current_time() - self._lanes_read > NEW_LANES_AGE
         return (more and not self._held_back) or self._hinted or read_again
 
@@ -152,9 +153,10 @@ class Dispatcher:
             count += len(share.assignment)
         return count
 
-    async def _refresh_lanes(self, older_than: float) -> None:
-        """Reads the lanes when they are old, and groups the workers by what they serve."""
-        if trio.current_time() - self._lanes_read > older_than:
+    async def _refresh_lanes(self, older_than: float) -> bool:
+        """Reads the lanes when they are old, and groups the workers by what they serve; whether it has read."""
+        old = trio.current_time() - self._lanes_read > older_than
+        if old:
             lanes = await self._store.lanes()
             self._lanes_read = trio.current_time()
             if lanes != self._lanes:
@@ -165,6 +167,7 @@ class Dispatcher:
             self._groups, self._grouped = group(list(self._membership), self._lanes), wanted
         elif len(self._groups) > 1:
             self._groups.append(self._groups.pop(0))  # each group is first in its turn
+        return old
 
     def forget_lanes(self) -> None:
         """A worker declared handlers: what a lane means may have changed."""

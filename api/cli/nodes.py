@@ -179,6 +179,8 @@ def _log(settings: Settings) -> None:
     """Lines on stderr; JSON lines for log collectors."""
     form = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
     logging.basicConfig(level=settings.log_level.upper(), format=form, force=True)
+    for library in ("hpack", "asyncio", "httpcore", "httpx"):  # at debug they tell of every byte
+        logging.getLogger(library).setLevel(max(logging.getLogger().level, logging.WARNING))
     if settings.log_format == "json":
         logging.getLogger().handlers[0].setFormatter(JsonLines())
 
