@@ -15,7 +15,7 @@ from storage.connect import Connection
 from storage.lanes import Lanes
 from storage.notify import Notifier
 from storage.outcomes import PostgresOutcomes
-from storage.pool import Pool
+from storage.pool import Pool, never
 from storage.queries import sql
 from storage.sessions import PostgresSessions
 
@@ -70,7 +70,7 @@ class PostgresDispatch(PostgresOutcomes, PostgresSessions):
             uuid.UUID(bytes=lease_key),
             ack_window,
             claim_margin,
-            repeatable=False,  # what the first one took would stay with nobody: ask `claimed`
+            repeatable=never,  # what the first one took would stay with nobody: ask `claimed`
         )
         return await self._shares(rows, lease_key), rows[-1]["seen"]
 

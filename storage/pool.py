@@ -26,6 +26,7 @@ from storage.url import DatabaseUrl
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Repeatable = Callable[[], bool]  # asked when the connection was lost while `work` waited
 
 ACQUIRE_LIMIT = 5.0  # seconds for a free connection
 SLACK = 0.5  # seconds the client waits beyond the server's own statement limit
@@ -44,6 +45,14 @@ STEADY_PLANS = {
 FITTED_PLANS = {"plan_cache_mode": "force_custom_plan"}
 
 
+def always() -> bool:
+    return True
+
+
+def never() -> bool:
+    return False
+
+
 class Pool:
     """At most `size` connections with one statement limit. Trio-flavoured; `open_pool` makes it."""
 
@@ -59,21 +68,21 @@ class Pool:
         self.answered_at = -1e9  # trio time of the last answer
 
     async def run(
-        self, work: Callable[[Connection], Awaitable[T]], *, limit: float | None = None, repeatable: bool = True
+        self, work: Callable[[Connection], Awaitable[T]], *, limit: float | None = None, repeatable: Repeatable = always
     ) -> T:
         """Trio-flavoured. `work` is asyncio-flavoured and gets a connection; it may be called twice.
 
-        With `repeatable=False` it is not called again once it may have taken effect. Raises
+        When `repeatable()` says no, it is not called again once it may have taken effect. Raises
         StorageTimeout (outcome unknown), StorageUnavailable, StorageRefused, BadValue.
         """
         result: T = await trio_asyncio.aio_as_trio(self._run)(work, limit or self._limit, repeatable)
         self.answered_at = trio.current_time()
         return result
 
-    async def fetch(self, query: str, *args: Any, repeatable: bool = True) -> list[asyncpg.Record]:
+    async def fetch(self, query: str, *args: Any, repeatable: Repeatable = always) -> list[asyncpg.Record]:
         return await self.run(lambda connection: connection.fetch(query, *args), repeatable=repeatable)
 
-    async def fetchrow(self, query: str, *args: Any, repeatable: bool = True) -> asyncpg.Record | None:
+    async def fetchrow(self, query: str, *args: Any, repeatable: Repeatable = always) -> asyncpg.Record | None:
         return await self.run(lambda connection: connection.fetchrow(query, *args), repeatable=repeatable)
 
     async def execute(self, query: str, *args: Any) -> str:
@@ -89,7 +98,7 @@ class Pool:
 
     # --- asyncio-flavoured below this line --------------------------------------------------------
 
-    async def _run(self, work: Callable[[Connection], Awaitable[T]], limit: float, repeatable: bool) -> T:
+    async def _run(self, work: Callable[[Connection], Awaitable[T]], limit: float, repeatable: Repeatable) -> T:
         try:
             try:
                 return await self._once(work, limit, repeatable)
@@ -100,7 +109,7 @@ class Pool:
         except Exception as error:
             raise translated(error) from error
 
-    async def _once(self, work: Callable[[Connection], Awaitable[T]], limit: float, repeatable: bool) -> T:
+    async def _once(self, work: Callable[[Connection], Awaitable[T]], limit: float, repeatable: Repeatable) -> T:
         if self._turn.locked():
             await self._wait_turn()
         else:
@@ -115,7 +124,7 @@ class Pool:
             self._turn.release()
 
     async def _with_deadline(
-        self, connection: Connection, work: Callable[[Connection], Awaitable[T]], limit: float, repeatable: bool
+        self, connection: Connection, work: Callable[[Connection], Awaitable[T]], limit: float, repeatable: Repeatable
     ) -> T:
         """Dropping the connection ends whatever `work` waits for; no cancelling that could itself wait."""
         deadline = asyncio.get_running_loop().call_later(limit + SLACK, connection.terminate)
@@ -128,7 +137,7 @@ class Pool:
             if deadline.when() <= asyncio.get_running_loop().time():
                 raise StorageTimeout(f"the database did not answer within {limit:g} s") from None
             self._drop_free()  # what broke one connection broke its neighbours: a restart, a failover
-            if not repeatable:
+            if not repeatable():
                 raise StorageTimeout(f"the connection was lost while it waited for an answer: {error}") from error
             raise
         except BaseException:

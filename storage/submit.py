@@ -38,17 +38,23 @@ class Submission:
         columns = columns_of(tasks, lanes)
         channel = self._notifier.channel("due")
 
+        keyed = all(task.idempotency_key is not None for task in tasks)
+        committing = False
+
         async def work(connection: Connection) -> tuple[list[int | None], bool]:
+            nonlocal committing
+            committing = False
             async with connection.transaction():
                 row = await connection.fetchrow(sql("submit"), *columns)
                 assert row is not None
                 if row["due"]:
                     await connection.execute("SELECT pg_notify($1, '')", channel)
+                committing = True
             return row["ids"], row["due"]
 
-        # Without a key nobody could tell a repeat from a new task: then the outcome stays unknown, and is said to be.
-        repeatable = all(task.idempotency_key is not None for task in tasks)
-        ids, due = await self._pool.run(work, repeatable=repeatable)
+        # Lost before its COMMIT was sent, nothing happened. Lost after it, only a key tells a repeat from a new task:
+        # without one the outcome is unknown, and is said to be.
+        ids, due = await self._pool.run(work, repeatable=lambda: keyed or not committing)
         if due:
             self._notifier.notify("due")
         answers: list[Submitted | Exception] = [Submitted(number, True) if number else KeyError() for number in ids]
