@@ -1,11 +1,12 @@
-"""Speed of the store alone on this machine: `python -m benchmarks.storage_speed [submit|drain|growth|idle] …`.
+"""Speed of the store alone on this machine: `python -m benchmarks.storage_speed [submit|drain|growth] …`.
 
 A throwaway PostgreSQL at the durable defaults of the embedded server (fsync on), the real store, no network and no
 workers. `submit`: tasks a second in groups of 1,000 and 10,000. `drain`: 50,000 tasks are claimed and completed in
 batches of 500; "alone" is one statement after the other, whose times add up to the cost of a task; "together" is
 claiming and completing at once on two connections, as a coordinator does. `growth`: what a claim touches with a
 million waiting tasks that nobody can run and a million finished ones beside it, against an empty table: pages by
-EXPLAIN (ANALYZE, BUFFERS), and its rate. Compare the numbers of one run with each other, not those of two machines.
+EXPLAIN (ANALYZE, BUFFERS), and its rate (trees of a million entries are one level deeper, no more).
+Compare the numbers of one run with each other, not those of two machines.
 """
 
 from __future__ import annotations
