@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -226,6 +227,7 @@ async def test_a_peer_that_reads_nothing_is_dropped(loop: None, monkeypatch: pyt
     monkeypatch.setattr(limits, "MAX_UNSENT", 64 * 1024)
     async with beside_a_link() as connect:
         raw = await connect()
+        raw.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await raw.flush()
         pings = frame(6, payload=b"12345678") * 2000
         with trio.fail_after(10), pytest.raises(trio.BrokenResourceError):
