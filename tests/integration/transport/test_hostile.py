@@ -80,7 +80,10 @@ async def beside_a_link() -> AsyncIterator[Callable[[], Awaitable[Raw]]]:
             opened: list[trio.SocketStream] = []
 
             async def connect() -> Raw:
-                opened.append(await trio.open_tcp_stream("127.0.0.1", port))
+                plug = trio.socket.socket()
+                plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+                await plug.connect(("127.0.0.1", port))
+                opened.append(trio.SocketStream(plug))
                 return Raw(opened[-1])
 
             yield connect
@@ -227,7 +230,6 @@ async def test_a_peer_that_reads_nothing_is_dropped(loop: None, monkeypatch: pyt
     monkeypatch.setattr(limits, "MAX_UNSENT", 64 * 1024)
     async with beside_a_link() as connect:
         raw = await connect()
-        raw.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await raw.flush()
         pings = frame(6, payload=b"12345678") * 2000
         with trio.fail_after(10), pytest.raises(trio.BrokenResourceError):
