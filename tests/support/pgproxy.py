@@ -13,36 +13,40 @@ SOCKET = ".s.PGSQL.5432"
 
 
 class Proxy:
-    """Passes everything on, until `cut_at` is seen on its way to the server: then the client is dropped."""
+    """Passes everything on. Once `cut_at` was seen on its way to the server, the server's answer to it is lost."""
 
     def __init__(self, server: Path, folder: Path) -> None:
         self.folder, self._server = folder, server
-        self.cut_at: bytes | None = None  # once: the statement itself still reaches the server
+        self.cut_at: bytes | None = None  # once
         self.cuts = 0
 
     async def serve(self, client: trio.SocketStream) -> None:
         server = await trio.open_unix_socket(str(self._server / SOCKET))
+        cutting = trio.Event()
         async with client, server, trio.open_nursery() as nursery:
-            nursery.start_soon(self._answers, server, client, nursery.cancel_scope)
+            nursery.start_soon(self._answers, server, client, cutting, nursery.cancel_scope)
             try:
                 async for data in client:
-                    await server.send_all(data)
                     if self.cut_at is not None and self.cut_at in data:
-                        self.cut_at, self.cuts = None, self.cuts + 1
-                        await trio.aclose_forcefully(client)
-                        await trio.sleep(0.2)  # time for the server to do it
-                        break
+                        self.cut_at = None
+                        cutting.set()
+                    await server.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass  # the driver hung up: that is its right
             nursery.cancel_scope.cancel()
 
-    async def _answers(self, server: trio.SocketStream, client: trio.SocketStream, scope: trio.CancelScope) -> None:
+    async def _answers(
+        self, server: trio.SocketStream, client: trio.SocketStream, cutting: trio.Event, scope: trio.CancelScope
+    ) -> None:
         try:
             async for data in server:
+                if cutting.is_set():
+                    self.cuts += 1
+                    break
                 await client.send_all(data)
-            scope.cancel()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client was dropped: the answer is lost, which is what this is for
+            pass  # the driver hung up
+        scope.cancel()
 
 
 @asynccontextmanager

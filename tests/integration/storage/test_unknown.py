@@ -86,4 +86,5 @@ async def test_an_outcome_is_accepted_though_its_answer_was_lost(
     proxy.cut_at = held.lease_key
     assert await through.end(held, kind) is Verdict.ACCEPTED_BEFORE
     assert proxy.cuts == 1
-    assert len(await bench.attempts(held.task_id)) == (0 if kind is Outcome.SUCCEEDED else 1)
+    ends = [end for end in await bench.attempts(held.task_id) if end["attempt"] == held.attempt]
+    assert len(ends) == (0 if kind is Outcome.SUCCEEDED else 1)
