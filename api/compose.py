@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-from functools import partial
 from typing import Any
 
 import trio
@@ -71,25 +70,27 @@ def _say(group: BaseExceptionGroup[BaseException], code: int) -> int:
 
 
 async def _run_roles(settings: Settings, stopping: Stopping) -> None:
-    """Server roles first: a worker of the same process signs in at its own coordinator."""
+    """Server roles first, and last: a worker of the same process signs in at its own coordinator, and out."""
     root = TreeNode("node", "supervisor")
     root.enter("running")
-    both = settings.has("worker") and SERVER_ROLES & set(settings.roles)
+    serves, works = bool(SERVER_ROLES & set(settings.roles)), settings.has("worker")
+    server_stops = trio.Event() if works else stopping.asked
     facts: dict[str, Any] = {}
     async with trio.open_nursery() as nursery:
-        if SERVER_ROLES & set(settings.roles):
+        if serves:
             from api.server_node import run_server  # here: a worker node loads no database driver
 
-            tree = root.child("server", "supervisor") if both else root
-            facts.update(await nursery.start(run_server, settings, tree, stopping.asked))
-        if settings.has("worker"):
+            tree = root.child("server", "supervisor") if works else root
+            facts = await nursery.start(run_server, settings, tree, server_stops)
+        if works:
             from api.worker_node import run_worker  # here: a server node loads no crew
 
-            tree = root.child("worker", "supervisor") if both else root
-            facts = {
-                **await nursery.start(partial(run_worker, beside=dict(facts)), settings, tree, stopping.asked),
-                **facts,
-            }
+            async def work(*, task_status: trio.TaskStatus[Any]) -> None:
+                tree = root.child("worker", "supervisor") if serves else root
+                await run_worker(settings, tree, stopping.asked, beside=facts or None, task_status=task_status)
+                server_stops.set()
+
+            facts = {**await nursery.start(work), **facts}
         tell_ready(settings, facts)
 
 

@@ -94,6 +94,9 @@ class Child:
                 await self._stop(process)
             if code == CONFIGURATION:
                 raise ChildRefused(self.name, code)
+            if code == 0:  # an operator drained it
+                log.warning("%s (process %s) was asked to end, and has; it is not started again", self.name, self.pid)
+                await trio.sleep_forever()
             await self._after_crash(crashes, code)
 
     async def _start(self) -> tuple[trio.Process, int]:

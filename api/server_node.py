@@ -23,7 +23,6 @@ from actors.scheduler.tree import run_intake, run_scheduler
 from api.http.app import create_app
 from api.http.serve import serve_http
 from api.http.services import Services
-from api.http.waiters import Waiters
 from api.server_health import ServerHealth
 from api.settings import Settings
 from callboard import __version__
@@ -50,7 +49,17 @@ class ServerNode:
         self.intake = Intake(store.tasks)
         self.health = ServerHealth(store, settings.lease)
         self.stopping = trio.Event()
-        self.waiters = Waiters(store.tasks, store.notifier, self.stopping)
+        self.services = Services(
+            settings=settings,
+            store=store.tasks,
+            submit=self.intake.submit,
+            wakeups=store.notifier,
+            supervision=self.supervision,
+            checks=self.health.checks,
+            ready=self.health.ready,
+            metrics=self.health.metrics,
+            stopping=self.stopping,
+        )
         self.ports: dict[str, int] = {}
         self._coordinator: Coordinator | None = None
         self._there = trio.Event()  # the coordinator exists
@@ -61,7 +70,6 @@ class ServerNode:
             await self._keep(outer, storage, "listener", self.store.notifier.run)
             await self._keep(outer, storage, "probe", self.health.run)
             storage.enter("running")
-            await self._keep(outer, self.root, "waiters", self.waiters.run)
             self.ports["http"] = await self._keep(outer, self.root, "http server", self._serve_http)
             await self._prepare_database()
             async with trio.open_nursery() as inner:
@@ -130,21 +138,10 @@ class ServerNode:
     # --- servers ----------------------------------------------------------------------------------
 
     async def _serve_http(self, *, task_status: trio.TaskStatus[int]) -> None:
-        app = create_app(
-            Services(
-                settings=self.settings,
-                store=self.store.tasks,
-                submit=self.intake.submit,
-                wakeups=self.store.notifier,
-                supervision=self.supervision,
-                checks=self.health.checks,
-                ready=self.health.ready,
-                metrics=self.health.metrics,
-                stopping=self.stopping,
-            )
-        )
         port = self.ports.get("http") or self.settings.http_port
-        await serve_http(app, host=self.settings.host, port=port, name="api", task_status=task_status)
+        await serve_http(
+            create_app(self.services), host=self.settings.host, port=port, name="api", task_status=task_status
+        )
 
     async def _serve_grpc(self, *, task_status: trio.TaskStatus[int]) -> None:
         async with open_grpc_server(
@@ -163,7 +160,7 @@ class ServerNode:
 
     async def wait_final(self, task_id: int) -> None:
         """Until the task is final, or gone."""
-        with self.waiters.waiting_for(task_id) as final:
+        with self.services.waiters.waiting_for(task_id) as final:
             await final.wait()
 
     async def serve_link(self, end: CoordinatorEnd) -> None:

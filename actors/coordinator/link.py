@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import trio
 from actors.coordinator.completer import Completer
 from actors.coordinator.membership import Link, Membership
 from actors.model import link as wire
+from actors.model.columns import Outcome, Outcomes
 from actors.model.errors import StorageError
 from actors.model.lease import LeaseTerms
 from actors.model.ports import DispatchStore
@@ -93,6 +95,7 @@ class LinkActor:
         try:
             session, resumed, held = await self._session(hello, worker)
             await self._desk.store.declare(worker.handlers)
+            kept = await self._return_undelivered(held, hello)
         except StorageError as error:
             log.warning("worker %s can't sign in: %s", worker.id, error)
             raise Refused("the coordinator's database does not answer; try again", retry=True) from None
@@ -109,8 +112,7 @@ class LinkActor:
             heard_at=now,
             beat_at=now,
         )
-        link.adopt(held, now)
-        kept = set(held)
+        link.adopt(kept, now)
         await self._end.outgoing.send(
             wire.Welcome(
                 session=session.id,
@@ -156,6 +158,15 @@ class LinkActor:
         session = await store.open_session(worker, secret_hash=secret_hash, coordinator_id=here, lease=lease)
         return session, False, []
 
+    async def _return_undelivered(self, held: list[Held], hello: wire.Hello) -> set[Held]:
+        """What the table says that it holds and it does not know was lost on the way: it goes back at once."""
+        known = set(hello.running)
+        lost = [one for one in held if one not in known]
+        if lost:
+            log.warning("%d assignments never reached worker %s", len(lost), hello.worker.id)
+            await self._desk.store.complete(undelivered(lost))
+        return known & set(held)
+
     # --- while connected ------------------------------------------------------------------------
 
     async def _read(self, link: Link) -> None:
@@ -164,9 +175,9 @@ class LinkActor:
             match message:
                 case wire.Report():
                     self._finished(link, message)
-                case wire.Accepted(key=key):
+                case wire.Accepted(key=key, ids=ids):
                     if (claim := link.claims.get(key)) is not None:
-                        claim.accepted = True
+                        claim.accepted.update(ids or claim.open)
                 case wire.Heartbeat():
                     self._beat(link, message)
                 case wire.Started(attempts=attempts):
@@ -231,3 +242,19 @@ class LinkActor:
             await call
         except StorageError as error:
             log.warning("the session's change waits for its lease: %s", error)
+
+
+def undelivered(lost: Sequence[Held]) -> Outcomes:
+    """Outcomes of attempts that never began."""
+    keys = list(dict.fromkeys(one.lease_key for one in lost))
+    body = json.dumps({"type": "Undelivered", "message": "the assignment never reached its worker"}).encode()
+    count = len(lost)
+    return Outcomes(
+        keys=keys,
+        key_index=[keys.index(one.lease_key) for one in lost],
+        ids=[one.task_id for one in lost],
+        attempts=[one.attempt for one in lost],
+        kinds=[Outcome.REFUSED] * count,
+        sizes=[len(body)] * count,
+        bodies=body * count,
+    )

@@ -21,8 +21,8 @@ class Claim:
     key: bytes
     since: float
     open: dict[int, int]  # task → attempt
-    accepted: bool = False
-    noted: bool = False  # acceptance is in the table, or needs no row
+    accepted: set[int] = field(default_factory=set)  # a claim may arrive in parts
+    noted: bool = False  # acceptance of all is in the table, or needs no row
 
 
 @dataclass(slots=True)
@@ -116,7 +116,8 @@ class Link:
     def adopt(self, held: Iterable[Held], now: float) -> None:
         """Books what the table says that a resumed session holds."""
         for one in held:
-            claim = self.claims.setdefault(one.lease_key, Claim(one.lease_key, now, {}, accepted=True))
+            claim = self.claims.setdefault(one.lease_key, Claim(one.lease_key, now, {}))
+            claim.accepted.add(one.task_id)
             if one.task_id not in claim.open:
                 claim.open[one.task_id] = one.attempt
                 self.held += 1
@@ -126,12 +127,14 @@ class Link:
         found: list[Held] = []
         for claim in self.claims.values():
             if claim.accepted and not claim.noted and now - claim.since >= older_than:
-                found += [Held(task, attempt, claim.key) for task, attempt in claim.open.items()]
+                found += [
+                    Held(task, attempt, claim.key) for task, attempt in claim.open.items() if task in claim.accepted
+                ]
         return found
 
     def noted(self, now: float, older_than: float) -> None:
         for claim in self.claims.values():
-            if claim.accepted and now - claim.since >= older_than:
+            if now - claim.since >= older_than and claim.accepted >= claim.open.keys():
                 claim.noted = True
 
 

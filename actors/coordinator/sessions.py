@@ -45,6 +45,9 @@ class SessionKeeper:
         self._quiet = QuietPeriod(terms.quiet_period, gap=max(2.0, 2 * terms.renewal))
         self._graces: dict[tuple[int, int], float] = {}  # (session, epoch) → when to convict
         self._told: set[tuple[int, int]] = set()  # cancels already sent: (task, attempt)
+        # Not yet in the table; at most what all workers hold, and what those that left had held.
+        self._accepted: list[Held] = []
+        self._started: list[Held] = []
         self._last_answer = trio.current_time()
         self._ok = True
         self._signed_in = -1e9
@@ -73,7 +76,12 @@ class SessionKeeper:
         )
 
     def left(self, link: Link, grace: bool) -> None:
-        """A stream ended without a goodbye. A closed socket starts the grace; silence is left to the lease."""
+        """A stream ended without a goodbye. A closed socket starts the grace; silence is left to the lease.
+
+        What the worker had accepted is noted first: it may have run, and may be what killed the worker.
+        """
+        self._accepted += link.acceptances(trio.current_time(), 0.0)
+        self._started += [one for one in link.to_start if _is_open(link, one)]
         if grace:
             self._graces[(link.session.id, link.session.epoch)] = trio.current_time() + self._terms.grace
 
@@ -103,8 +111,8 @@ class SessionKeeper:
             views = await self._store.sign_in(self._id, self._address, self._version, ttl=4 * SIGN_IN_EVERY)
             self.coordinators = [view.address for view in views if view.alive]
             self._signed_in = now
-        await self._note()
         await self._renew()
+        await self._note()
         await self._convict_after_grace()
         if now - self._swept >= self._terms.sweep * 0.9:
             self._swept = now
@@ -113,14 +121,14 @@ class SessionKeeper:
     async def _note(self) -> None:
         """T2 for what is accepted or started and still unfinished."""
         now, period = trio.current_time(), self._terms.renewal
-        accepted: list[Held] = []
-        started: list[Held] = []
         for link in self._membership:
-            accepted += link.acceptances(now, period)
             begun, link.to_start = link.to_start, []
-            started += [one for one in begun if _is_open(link, one)]
-        if accepted or started:
-            await self._store.mark(accepted, started)
+            self._started += [one for one in begun if _is_open(link, one)]
+        accepted = [one for link in self._membership for one in link.acceptances(now, period)]
+        if accepted or self._accepted or self._started:
+            last, started = list(self._accepted), list(self._started)
+            await self._store.mark(accepted + last, started)
+            del self._accepted[: len(last)], self._started[: len(started)]
         for link in self._membership:
             link.noted(now, period)
         progress: list[tuple[int, int, str]] = []

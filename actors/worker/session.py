@@ -129,7 +129,9 @@ class WorkerSession:
         if taken.refuse is not None:
             self._hand_back(taken.refuse, Outcome.REFUSED, taken.why)
         if assignment.epoch >= self.ledger.epoch:
-            self._tell(wire.Accepted(assignment.lease_key))  # also of a repeat: the first may have been lost
+            self._tell(
+                wire.Accepted(assignment.lease_key, assignment.ids)
+            )  # also of a repeat: the first may have been lost
         if taken.start is not None:
             self._crew.assign(taken.start)
 

@@ -17,7 +17,6 @@ from api.http.quart_app import bare_app
 from api.http.services import Services
 from api.http.system import System
 from api.http.tasks import Tasks
-from api.http.waiters import Waiters
 from api.http.workers import Workers
 
 WAITERS = RestartPolicy(intensity=5, period=30)
@@ -30,14 +29,13 @@ def create_app(services: Services) -> QuartTrio:
     app.register_blueprint(health_blueprint(services.checks, services.ready))
     app.register_blueprint(metrics_blueprint(services.metrics, StatsCache(services.store)))
     if has_api:
-        waiters = Waiters(services.store, services.wakeups, services.stopping)
-        for resource in (Tasks(services, waiters), Workers(services), System(services)):
+        for resource in (Tasks(services), Workers(services), System(services)):
             app.register_blueprint(resource.blueprint())
         app.register_blueprint(docs_blueprint())
 
-        @app.before_serving
-        async def start_waiters() -> None:
-            await app.nursery.start(partial(keep_running, "waiters", waiters.run, WAITERS))
+    @app.before_serving
+    async def start_waiters() -> None:
+        await app.nursery.start(partial(keep_running, "waiters", services.waiters.run, WAITERS))
 
     tasks = Path(TASK_SERVERS, TaskProxy(services.store)) if has_api else None
     app.asgi_app = Front(app.asgi_app, Access(services.settings), tasks)  # type: ignore[method-assign, assignment]

@@ -10,6 +10,7 @@ import trio
 
 from actors.model.ports import Submitted, TaskStore, Wakeups
 from actors.model.task import NewTask
+from api.http.waiters import Waiters
 from api.settings import Settings
 
 
@@ -26,3 +27,7 @@ class Services:
     ready: Callable[[], tuple[bool, str]]
     metrics: Callable[[], Mapping[str, float]]  # counters (names end in _total) and gauges of this node
     stopping: trio.Event = field(default_factory=trio.Event)  # set: requests that wait are answered at once
+    waiters: Waiters = field(init=False)  # run by the application; also for whoever waits beside HTTP
+
+    def __post_init__(self) -> None:
+        self.waiters = Waiters(self.store, self.wakeups, self.stopping)

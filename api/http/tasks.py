@@ -17,14 +17,13 @@ from api.http.schemas import EmptyBody, PatchBody, far_off, now_utc, validated
 from api.http.services import Services
 from api.http.shapes import attempt_json, page, task_json
 from api.http.submitting import BATCH, assumed_json, submit_batch, submit_one
-from api.http.waiters import Waiters
 
 
 class Tasks:
     """The handlers of one application."""
 
-    def __init__(self, services: Services, waiters: Waiters) -> None:
-        self._services, self._store, self._waiters = services, services.store, waiters
+    def __init__(self, services: Services) -> None:
+        self._services, self._store, self._waiters = services, services.store, services.waiters
         self._known = KnownHandlers(services.store)
 
     def blueprint(self) -> Blueprint:

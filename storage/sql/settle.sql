@@ -43,7 +43,9 @@ WITH o AS MATERIALIZED (
         undelivered = least(t.undelivered + (d.kind = 8)::int, 30000),
         snoozes = t.snoozes + (d.kind = 7)::int,
         error = CASE WHEN d.kind IN (1, 2, 3, 5) THEN d.error ELSE t.error END,
-        run_at = CASE WHEN d.next = 'queued' THEN clock_timestamp() + make_interval(secs => least(greatest(d.wait, 0), 1e9)) ELSE t.run_at END,
+        -- What went back through no fault of its own keeps its place before all that came later.
+        run_at = CASE WHEN d.next <> 'queued' OR d.kind IN (5, 6) AND d.wait <= 0 THEN t.run_at
+                      ELSE clock_timestamp() + make_interval(secs => least(greatest(d.wait, 0), 1e9)) END,
         finished_at = CASE WHEN d.next <> 'queued' THEN clock_timestamp() END,
         started_at = CASE WHEN d.next <> 'queued' AND d.kind IN (1, 2, 3, 5) THEN coalesce(t.started_at, t.assigned_at) ELSE t.started_at END,
         lease_key = CASE WHEN d.next <> 'queued' THEN t.lease_key END,

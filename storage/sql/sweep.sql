@@ -73,7 +73,9 @@ WITH clamped AS (  -- a lease that lies impossibly far ahead: the clock stepped 
     SET state = d.next, tries = t.tries + (d.kind = 'timed_out')::int,
         crashes = least(t.crashes + (d.kind = 'lost')::int, 30000),
         undelivered = least(t.undelivered + (d.kind = 'undelivered')::int, 30000),
-        run_at = CASE WHEN d.next = 'queued' THEN clock_timestamp() + make_interval(secs => d.wait) ELSE t.run_at END,
+        -- What went back through no fault of its own keeps its place before all that came later.
+        run_at = CASE WHEN d.next <> 'queued' OR d.kind <> 'timed_out' AND d.wait <= 0 THEN t.run_at
+                      ELSE clock_timestamp() + make_interval(secs => d.wait) END,
         error = coalesce(d.error, t.error),
         finished_at = CASE WHEN d.next <> 'queued' THEN clock_timestamp() END,
         started_at = CASE WHEN d.next <> 'queued' AND d.accepted THEN coalesce(t.started_at, t.assigned_at) ELSE t.started_at END,

@@ -181,7 +181,7 @@ async def wait_of(bench: Bench, held: Held) -> float:
         (Outcome.SNOOZED, {"until": "2000-01-01T00:00:00+00:00"}, -1, 0),
         (Outcome.SNOOZED, {"until": "never"}, -1, 0),
         (Outcome.SNOOZED, {}, -1, 0),
-        (Outcome.RELEASED, b"", -1, 0),
+        (Outcome.RELEASED, b"", -30, -1),  # keeps its place: it was due a second before
         (Outcome.REFUSED, {}, 0, 0.2),
     ],
 )
