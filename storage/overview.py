@@ -28,9 +28,9 @@ class PostgresOverview:
         return {row["name"]: row["live"] for row in rows}
 
     async def stats(self) -> dict[str, Any]:
-        waiting = await self._pool.fetch(sql("count_waiting"), COUNTED)
-        held = await self._pool.fetch(sql("count_held"))
-        final = await self._pool.fetch(sql("count_final"), COUNTED)
+        waiting = await self._pool.fetch_fitted(sql("count_waiting"), COUNTED)
+        held = await self._pool.fetch_fitted(sql("count_held"))
+        final = await self._pool.fetch_fitted(sql("count_final"), COUNTED)
         workers = await self._pool.fetch("SELECT state, count(*)::bigint AS count FROM callboard_workers GROUP BY 1")
         depth, due = sum(row["depth"] for row in waiting), sum(row["due"] for row in waiting)
         tasks = {"queued": due, "scheduled": depth - due, "assigned": 0, "running": 0, "cancelling": 0}

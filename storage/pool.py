@@ -42,7 +42,9 @@ STEADY_PLANS = {
     "enable_mergejoin": "off",
 }
 # Listings are planned for the values they are given: a filter that is not used must not cost anything.
-FITTED_PLANS = {"plan_cache_mode": "force_custom_plan"}
+FITTED_PLANS = ";".join(
+    f"SET LOCAL {name} = {'force_custom_plan' if name == 'plan_cache_mode' else 'on'}" for name in STEADY_PLANS
+)
 
 
 def always() -> bool:
@@ -81,6 +83,16 @@ class Pool:
 
     async def fetch(self, query: str, *args: Any, repeatable: Repeatable = always) -> list[asyncpg.Record]:
         return await self.run(lambda connection: connection.fetch(query, *args), repeatable=repeatable)
+
+    async def fetch_fitted(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """Reads with a plan for these very values; for listings."""
+
+        async def work(connection: Connection) -> list[asyncpg.Record]:
+            async with connection.transaction(readonly=True):
+                await connection.execute(FITTED_PLANS)
+                return await connection.fetch(query, *args)
+
+        return await self.run(work)
 
     async def fetchrow(self, query: str, *args: Any, repeatable: Repeatable = always) -> asyncpg.Record | None:
         return await self.run(lambda connection: connection.fetchrow(query, *args), repeatable=repeatable)

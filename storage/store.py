@@ -11,7 +11,7 @@ from storage.dispatch import PostgresDispatch
 from storage.lanes import Lanes
 from storage.notify import Notifier
 from storage.overview import PostgresOverview
-from storage.pool import FITTED_PLANS, STEADY_PLANS, Pool, open_pool
+from storage.pool import STEADY_PLANS, Pool, open_pool
 from storage.tasks import PostgresTasks
 from storage.url import parse_url
 
@@ -62,7 +62,7 @@ async def open_store(
             url, name="control", size=control_size, statement_limit=CONTROL_LIMIT, settings=STEADY_PLANS
         ) as control,
         open_pool(url, name="work", size=work_size, statement_limit=WORK_LIMIT, settings=STEADY_PLANS) as work,
-        open_pool(url, name="api", size=api_size, statement_limit=API_LIMIT, settings=FITTED_PLANS) as api,
+        open_pool(url, name="api", size=api_size, statement_limit=API_LIMIT, settings=STEADY_PLANS) as api,
     ):
         notifier = Notifier(url, listen, api)
         lanes, api_lanes = Lanes(work), Lanes(api)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import asyncpg
+
 from actors.model.errors import BadValue, IdempotencyConflict, StorageUnavailable
-from actors.model.ports import Submitted
-from actors.model.task import NewTask
-from storage.connect import Connection
+from actors.model.ports import FirstLook, Submitted
+from actors.model.task import DEFAULT_MAX_TRIES, NewTask
 from storage.lanes import Lanes
 from storage.notify import Notifier
 from storage.pool import Pool
@@ -38,26 +39,18 @@ class Submission:
         columns = columns_of(tasks, lanes)
         channel = self._notifier.channel("due")
 
-        keyed = all(task.idempotency_key is not None for task in tasks)
-        committing = False
-
-        async def work(connection: Connection) -> tuple[list[int | None], bool]:
-            nonlocal committing
-            committing = False
-            async with connection.transaction():
-                row = await connection.fetchrow(sql("submit"), *columns)
-                assert row is not None
-                if row["due"]:
-                    await connection.execute("SELECT pg_notify($1, '')", channel)
-                committing = True
-            return row["ids"], row["due"]
-
-        # Lost before its COMMIT was sent, nothing happened. Lost after it, only a key tells a repeat from a new task:
+        # Whoever repeats a submission that may have been stored already stores it twice, unless it has a key:
         # without one the outcome is unknown, and is said to be.
-        ids, due = await self._pool.run(work, repeatable=lambda: keyed or not committing)
+        keyed = all(task.idempotency_key is not None for task in tasks)
+        row = await self._pool.fetchrow(sql("submit"), *columns, channel, DEFAULT_MAX_TRIES, repeatable=keyed)
+        assert row is not None
+        ids, due = row["ids"], row["due"]
         if due:
             self._notifier.notify("due")
-        answers: list[Submitted | Exception] = [Submitted(number, True) if number else KeyError() for number in ids]
+        looks = first_looks(row)
+        answers: list[Submitted | Exception] = [
+            Submitted(number, True, next(looks, None)) if number else KeyError() for number in ids
+        ]
         if None in ids:
             await self._answer_repeats(tasks, ids, answers)
         if any(isinstance(answer, KeyError) for answer in answers):
@@ -83,6 +76,12 @@ class Submission:
                     f" for task {row['task_id']}: use a new key for a new task"
                 )
             )
+
+
+def first_looks(row: asyncpg.Record) -> Iterator[FirstLook]:
+    """One for each task that was stored, in order; none where many were posted."""
+    columns = (row["run_at"], row["created_at"], row["queues"], row["max_tries"])
+    return map(FirstLook, *columns) if row["run_at"] else iter(())
 
 
 def columns_of(tasks: Sequence[NewTask], lanes: Any) -> list[list[Any]]:

@@ -57,7 +57,7 @@ class PostgresTasks:
             conditions.append(f"t.id < ${len(values)}")
         values.append(limit)
         text = f"{sql('task')} WHERE {' AND '.join(conditions) or 'true'} ORDER BY t.id DESC LIMIT ${len(values)}"
-        return [a_task(row) for row in await self._pool.fetch(text, *values)]
+        return [a_task(row) for row in await self._pool.fetch_fitted(text, *values)]
 
     async def final_among(self, task_ids: Sequence[int]) -> set[int]:
         rows = await self._pool.fetch(

@@ -18,11 +18,22 @@ from actors.model.worker import CoordinatorView, HandlerInfo, Held, Session, Wor
 
 
 @dataclass(frozen=True, slots=True)
+class FirstLook:
+    """What a new task has that its submission did not say."""
+
+    run_at: datetime
+    created_at: datetime
+    queue: str
+    max_tries: int
+
+
+@dataclass(frozen=True, slots=True)
 class Submitted:
     """Answer to one submission."""
 
     id: int
     created: bool  # False: the idempotency key was known, and this is the first answer's task
+    first: FirstLook | None = field(default=None, compare=False)  # what the store filled in, where few were posted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from actors.model.errors import BadValue, IdempotencyConflict
-from actors.model.ports import Submitted
-from actors.model.task import DEFAULT_MAX_TRIES, DEFAULT_QUEUE, Task, TaskState
+from actors.model.ports import FirstLook, Submitted
+from actors.model.task import Task, TaskState
 from api.http.problems import FieldProblem, Problem, invalid, problem_of
 from api.http.schemas import TaskBody, new_task, now_utc, validated, validated_batch
 from api.http.services import Services
@@ -68,18 +67,17 @@ def _refused(answers: Sequence[Submitted | Exception]) -> Problem:
     return invalid(found) if found else problem_of(next(one for one in answers if isinstance(one, Exception)))
 
 
-def assumed_json(task_id: int, body: TaskBody) -> TaskJson:
-    """What a task looks like right after it was stored, when it can't be read; times by this node's clock."""
-    now = now_utc()
-    run_at = body.run_at or now + timedelta(seconds=body.delay or 0)
+def first_json(task_id: int, body: TaskBody, first: FirstLook) -> TaskJson:
+    """What a task looks like right after it was stored."""
     return task_json(
         Task(
-            id=task_id, name=body.name, queue=body.queue or DEFAULT_QUEUE, state=TaskState.QUEUED, args=body.args,
-            priority=body.priority, attempt=0, tries=0, max_tries=body.max_tries or DEFAULT_MAX_TRIES, crashes=0,
-            snoozes=0, undelivered=0, run_at=run_at, created_at=now, assigned_at=None, started_at=None,
-            finished_at=None, timeout=body.timeout, expires_at=body.expires_at, exclusive=body.exclusive,
+            id=task_id, name=body.name, queue=first.queue, state=TaskState.QUEUED, args=body.args,
+            priority=body.priority, attempt=0, tries=0, max_tries=first.max_tries, crashes=0, snoozes=0, undelivered=0,
+            run_at=first.run_at, created_at=first.created_at, assigned_at=None, started_at=None, finished_at=None,
+            timeout=body.timeout, expires_at=body.expires_at, exclusive=body.exclusive,
             retry_on_crash=body.retry_on_crash, worker=None, worker_http=None, result=None, error=None, progress=None,
-            tags=body.tags, metadata=body.metadata, retry_of=None, submitted_by=None, cancel_requested_at=None, now=now,
+            tags=body.tags, metadata=body.metadata, retry_of=None, submitted_by=None, cancel_requested_at=None,
+            now=first.created_at,
         )
     )  # fmt: skip
 

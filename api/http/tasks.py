@@ -16,7 +16,7 @@ from api.http.reading import answer, idempotency_key, no_query, read_items, read
 from api.http.schemas import EmptyBody, PatchBody, far_off, now_utc, validated
 from api.http.services import Services
 from api.http.shapes import attempt_json, page, task_json
-from api.http.submitting import BATCH, assumed_json, submit_batch, submit_one
+from api.http.submitting import BATCH, first_json, submit_batch, submit_one
 
 
 class Tasks:
@@ -45,12 +45,10 @@ class Tasks:
         body, submitted = await submit_one(self._services, await read_object(), key)
         notice = await self._known.notice([body.name])
         where = {"Location": f"/api/v1/tasks/{submitted.id}"}
-        try:
+        if submitted.first is not None:
+            shown = first_json(submitted.id, body, submitted.first)
+        else:
             shown = task_json(await self._existing(submitted.id))
-        except (StorageError, Problem):
-            if not submitted.created:
-                raise
-            shown = assumed_json(submitted.id, body)  # stored for certain: nobody must be told to repeat it
         if notice is not None:
             shown["notice"] = notice
         return answer(shown, 201 if submitted.created else 200, where)

@@ -1,6 +1,7 @@
 -- T0. One row a place; a place whose idempotency key was known already is not stored (the second statement reads it).
 -- $1 lanes, $2 args, $3 priorities, $4 run_at, $5 delays (s), $6 timeouts, $7 max_tries, $8 backoffs, $9 expires_at,
--- $10 exclusive, $11 retry_on_crash, $12 tags (JSON arrays), $13 metadata, $14 retry_of, $15 submitted_by, $16 keys, $17 hashes
+-- $10 exclusive, $11 retry_on_crash, $12 tags (JSON arrays), $13 metadata, $14 retry_of, $15 submitted_by, $16 keys, $17 hashes,
+-- $18 channel of due tasks, $19 tries that hold when nobody says otherwise
 WITH given AS MATERIALIZED (
     SELECT *, nextval(pg_get_serial_sequence('callboard_tasks', 'id')) AS id
     FROM unnest($1::int[], $2::text[], $3::smallint[], $4::timestamptz[], $5::float8[], $6::float8[], $7::smallint[],
@@ -23,8 +24,18 @@ WITH given AS MATERIALIZED (
            CASE WHEN tags = '[]' THEN '{}' ELSE ARRAY (SELECT jsonb_array_elements_text(tags::jsonb)) END,
            metadata::jsonb, retry_of, submitted_by
     FROM given WHERE key IS NULL OR id IN (SELECT task_id FROM keyed)
-    RETURNING id, run_at
+    RETURNING id, run_at, created_at
+), told AS (  -- one notification a group, at the commit
+    SELECT pg_notify($18, '') FROM (SELECT FROM stored WHERE run_at <= clock_timestamp() LIMIT 1) AS due
+), first AS (  -- how a task looks at first; only for those who post few
+    SELECT array_agg(s.run_at ORDER BY g.n) AS run_at, array_agg(s.created_at ORDER BY g.n) AS created_at,
+           array_agg(coalesce(l.queue, h.queue, 'default') ORDER BY g.n) AS queues,
+           array_agg(coalesce(g.max_tries, h.max_tries, $19::int) ORDER BY g.n) AS max_tries
+    FROM given g JOIN stored s ON s.id = g.id JOIN callboard_lanes l ON l.id = g.lane
+    LEFT JOIN callboard_handlers h ON h.name = l.name
+    WHERE cardinality($1) <= 100
 )
-SELECT array_agg(CASE WHEN s.id IS NULL THEN NULL ELSE g.id END ORDER BY g.n) AS ids,
-       coalesce(bool_or(s.run_at <= clock_timestamp()), false) AS due
-FROM given g LEFT JOIN stored s ON s.id = g.id
+SELECT (SELECT array_agg(CASE WHEN s.id IS NULL THEN NULL ELSE g.id END ORDER BY g.n)
+        FROM given g LEFT JOIN stored s ON s.id = g.id) AS ids,
+       (SELECT count(*) FROM told) > 0 AS due, first.*
+FROM first
