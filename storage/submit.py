@@ -44,7 +44,8 @@ class Submission:
         keyed = all(task.idempotency_key is not None for task in tasks)
         row = await self._pool.fetchrow(sql("submit"), *columns, channel, DEFAULT_MAX_TRIES, repeatable=keyed)
         assert row is not None
-        ids, due = row["ids"], row["due"]
+        stored, due = set(row["stored"] or ()), row["due"]
+        ids = [number if number in stored else None for number in row["ids"]]
         if due:
             self._notifier.notify("due")
         looks = first_looks(row)
