@@ -13,7 +13,7 @@ from actors.model.ports import FirstLook, Submitted
 from actors.model.task import DEFAULT_MAX_TRIES, NewTask
 from storage.lanes import Lanes
 from storage.notify import Notifier
-from storage.pool import Pool
+from storage.pool import Pool, always, never
 from storage.queries import sql
 
 
@@ -42,7 +42,9 @@ class Submission:
         # Whoever repeats a submission that may have been stored already stores it twice, unless it has a key:
         # without one the outcome is unknown, and is said to be.
         keyed = all(task.idempotency_key is not None for task in tasks)
-        row = await self._pool.fetchrow(sql("submit"), *columns, channel, DEFAULT_MAX_TRIES, repeatable=keyed)
+        row = await self._pool.fetchrow(
+            sql("submit"), *columns, channel, DEFAULT_MAX_TRIES, repeatable=always if keyed else never
+        )
         assert row is not None
         stored, due = set(row["stored"] or ()), row["due"]
         ids = [number if number in stored else None for number in row["ids"]]
