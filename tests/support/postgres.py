@@ -85,8 +85,8 @@ class Server:
         return f"postgresql://postgres@/postgres?host={quote(str(self.folder))}&schema={schema}{more}"
 
     def initialise(self) -> None:
-        command = [self.binaries / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
-        done = subprocess.run(
+        command = [str(self.binaries / "initdb"), "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+        done: subprocess.CompletedProcess[bytes] = subprocess.run(
             [*command, "--no-sync", "--locale=C", "--no-instructions"],
             capture_output=True, check=False, cwd=self.folder, **self.account,
         )  # fmt: skip
