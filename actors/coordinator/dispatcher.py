@@ -43,6 +43,7 @@ class Dispatcher:
         self._doubtful = False  # told, and nothing was found: its lane may be a new one
         self._backlog = False  # more is due than there was room for
         self._held_back = False  # turns wait for a worker that is full for a moment
+        self._looked_at = -1e9  # trio time of the last look: whatever wakes it meanwhile, a poll is never put off
         self.paused = False  # the coordinator stops: claim nothing more
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
@@ -67,7 +68,8 @@ class Dispatcher:
 
     async def _wait(self) -> None:
         """Until room or work is hinted at, at most one poll period."""
-        longest = PATIENCE / 4 if self._held_back else NEW_LANES_AGE if self._doubtful else self._terms.poll
+        due = self._looked_at + self._terms.poll - trio.current_time()
+        longest = PATIENCE / 4 if self._held_back else NEW_LANES_AGE if self._doubtful else max(0.0, due)
         with trio.move_on_after(longest) as poll:
             await self._membership.room.receive()
             if self._backlog and not worth_claiming(*self._free()):
@@ -87,8 +89,11 @@ class Dispatcher:
 
     async def run_once(self) -> bool:
         """One claim for each group of equal workers that has room; whether it is worth going on at once."""
+        if trio.current_time() - self._looked_at >= self._terms.poll:
+            self._hinted = True
         if self.paused or not len(self._membership) or not (self._hinted or self._backlog or self._doubtful):
             return False
+        self._looked_at = trio.current_time()
         if await self._refresh_lanes(NEW_LANES_AGE if self._doubtful else LANES_AGE):
             self._doubtful = False
         told, self._told, self._hinted, self._held_back = self._told, False, False, False

@@ -170,6 +170,19 @@ async def test_without_a_hint_the_poll_finds_it(room: Room, mock_clock: MockCloc
     assert len(worker.received()) == 1
 
 
+async def test_what_becomes_due_by_time_is_found_within_a_poll_however_often_reports_wake_it(
+    room: Room, mock_clock: MockClock
+) -> None:
+    worker = room.add("1")
+    await wait_all_tasks_blocked()
+    room.store.due = 1
+    for _ in range(11):
+        mock_clock.jump(DEFAULT.poll / 10)
+        room.membership.wake()
+        await wait_all_tasks_blocked()
+    assert len(worker.received()) == 1
+
+
 async def test_nothing_is_claimed_without_room(room: Room) -> None:
     worker = room.add("1", slots=2)
     await wait_all_tasks_blocked()
