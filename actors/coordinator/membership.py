@@ -51,6 +51,7 @@ class Link:
     health: dict[str, Any] = field(default_factory=dict)
     running: int = 0
     to_start: list[Held] = field(default_factory=list)  # Started and not yet in the table
+    cancelled: set[Held] = field(default_factory=set)  # told on this stream: what a lost one carried is told again
     progress: dict[tuple[int, int], str] = field(default_factory=dict)
     tree: str | None = None
 
@@ -122,6 +123,11 @@ class Link:
                 claim.open[one.task_id] = one.attempt
                 self.held += 1
 
+    def is_open(self, one: Held) -> bool:
+        """Whether it was sent on this stream, or resumed with it, and has not been reported."""
+        claim = self.claims.get(one.lease_key)
+        return claim is not None and one.task_id in claim.open
+
     def acceptances(self, now: float, older_than: float) -> list[Held]:
         """Accepted, unfinished for a while, and not yet noted in the table."""
         found: list[Held] = []
@@ -132,10 +138,13 @@ class Link:
                 ]
         return found
 
-    def noted(self, now: float, older_than: float) -> None:
-        for claim in self.claims.values():
-            if now - claim.since >= older_than and claim.accepted >= claim.open.keys():
-                claim.noted = True
+    def accepted_whole(self, now: float, older_than: float) -> list[Claim]:
+        """Claims of which `acceptances` left nothing out: once these are noted, all of the claim is."""
+        return [
+            claim
+            for claim in self.claims.values()
+            if now - claim.since >= older_than and claim.accepted >= claim.open.keys()
+        ]
 
 
 class Membership:

@@ -44,7 +44,6 @@ class SessionKeeper:
         self._store, self._membership, self._hints, self._terms = store, membership, hints, terms
         self._quiet = QuietPeriod(terms.quiet_period, gap=max(2.0, 2 * terms.renewal))
         self._graces: dict[tuple[int, int], float] = {}  # (session, epoch) → when to convict
-        self._told: set[tuple[int, int]] = set()  # cancels already sent: (task, attempt)
         # Not yet in the table; at most what all workers hold, and what those that left had held.
         self._accepted: list[Held] = []
         self._started: list[Held] = []
@@ -81,7 +80,7 @@ class SessionKeeper:
         What the worker had accepted is noted first: it may have run, and may be what killed the worker.
         """
         self._accepted += link.acceptances(trio.current_time(), 0.0)
-        self._started += [one for one in link.to_start if _is_open(link, one)]
+        self._started += [one for one in link.to_start if link.is_open(one)]
         if grace:
             self._graces[(link.session.id, link.session.epoch)] = trio.current_time() + self._terms.grace
 
@@ -123,14 +122,15 @@ class SessionKeeper:
         now, period = trio.current_time(), self._terms.renewal
         for link in self._membership:
             begun, link.to_start = link.to_start, []
-            self._started += [one for one in begun if _is_open(link, one)]
+            self._started += [one for one in begun if link.is_open(one)]
+        whole = [claim for link in self._membership for claim in link.accepted_whole(now, period)]
         accepted = [one for link in self._membership for one in link.acceptances(now, period)]
         if accepted or self._accepted or self._started:
             last, started = list(self._accepted), list(self._started)
             await self._store.mark(accepted + last, started)
             del self._accepted[: len(last)], self._started[: len(started)]
-        for link in self._membership:
-            link.noted(now, period)
+        for claim in whole:  # what was accepted while this was written is noted next time
+            claim.noted = True
         progress: list[tuple[int, int, str]] = []
         for link in self._membership:
             progress += [(task, attempt, value) for (task, attempt), value in link.progress.items()]
@@ -166,14 +166,12 @@ class SessionKeeper:
 
     def _carry_out(self, renewed: Renewed) -> None:
         wishes = renewed.wishes
-        wished = {(one.task_id, one.attempt) for cancels in wishes.cancels.values() for one in cancels}
-        for session, cancels in wishes.cancels.items():
-            link = self._membership.get(session)
-            fresh = [one for one in cancels if (one.task_id, one.attempt) not in self._told]
-            if link is not None and fresh:
-                link.tell(Cancel(fresh, "cancelled"))
-        self._told = wished
         for link in self._membership:
+            # A wish may be read before its assignment was sent: then it waits, or the worker would not know of what.
+            wished = {one for one in wishes.cancels.get(link.session.id, ()) if link.is_open(one)}
+            fresh, link.cancelled = wished - link.cancelled, wished
+            if fresh:
+                link.tell(Cancel(sorted(fresh, key=lambda one: one.task_id), "cancelled"))
             paused = link.session.id in wishes.paused
             if paused != link.paused:
                 link.paused = paused
@@ -220,8 +218,3 @@ class SessionKeeper:
     def trees(self) -> dict[str, Any]:
         """Supervision trees of the workers that are linked here."""
         return {link.worker.id: json.loads(link.tree) for link in self._membership if link.tree}
-
-
-def _is_open(link: Link, one: Held) -> bool:
-    claim = link.claims.get(one.lease_key)
-    return claim is not None and one.task_id in claim.open

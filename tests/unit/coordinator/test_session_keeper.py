@@ -30,6 +30,11 @@ class Store:
         self.leases: list[float | None] = []
         self.progress: list[tuple[int, int, str]] = []
         self.away = False
+        self.wished: list[Held] = []
+        self.marked: list[Held] = []
+        self.marking = trio.Event()
+        self.may_mark = trio.Event()
+        self.may_mark.set()
 
     async def sign_in(self, *_: Any, **__: Any) -> list[CoordinatorView]:
         return []
@@ -45,7 +50,7 @@ class Store:
         if self.away:
             raise StorageUnavailable("away")
         ids = frozenset(session for session, _, _ in sessions)
-        return Renewed(ids, Wishes({}, frozenset(), frozenset()), STARTED)
+        return Renewed(ids, Wishes({1: self.wished} if self.wished else {}, frozenset(), frozenset()), STARTED)
 
     async def sweep(self, limit: int, coordinator_id: str, *, lease: float | None) -> Swept:
         self.leases.append(lease)
@@ -54,7 +59,10 @@ class Store:
     async def save_progress(self, values: Sequence[tuple[int, int, str]]) -> None:
         self.progress += values
 
-    async def mark(self, accepted: Sequence[Held], started: Sequence[Held]) -> None: ...
+    async def mark(self, accepted: Sequence[Held], started: Sequence[Held]) -> None:
+        self.marked += accepted
+        self.marking.set()
+        await self.may_mark.wait()
 
 
 class Bench:
@@ -62,15 +70,34 @@ class Bench:
         self.store, self.membership = Store(), Membership()
         _, hints = trio.open_memory_channel[None](1)
         self.keeper = SessionKeeper("c1", "http://c", "1", self.store, self.membership, hints, DEFAULT)  # type: ignore[arg-type]
+        self.connect()
+        self.book(HELD)
+
+    def connect(self, epoch: int = 1) -> None:
+        """A new stream of the session; its books are empty."""
         outgoing, self.told = trio.open_memory_channel[CoordinatorMessage](10)
         now = trio.current_time()
         self.link = Link(
-            session=Session(id=1, epoch=1, worker="w"), worker=WorkerInfo(id="w", name="w", slots=2), outgoing=outgoing,
-            scope=trio.CancelScope(), peer="", handlers=frozenset(), connected_at=now, heard_at=now, beat_at=now,
+            session=Session(id=1, epoch=epoch, worker="w"), worker=WorkerInfo(id="w", name="w", slots=2),
+            outgoing=outgoing, scope=trio.CancelScope(), peer="", handlers=frozenset(), connected_at=now, heard_at=now,
+            beat_at=now,
         )  # fmt: skip
-        self.link.claims[HELD.lease_key] = Claim(HELD.lease_key, now, {HELD.task_id: HELD.attempt})
-        self.link.held = 1
         self.membership.add(self.link)
+
+    def book(self, held: Held) -> None:
+        claim = Claim(held.lease_key, trio.current_time(), {})
+        self.link.claims.setdefault(held.lease_key, claim).open[held.task_id] = held.attempt
+        self.link.held += 1
+
+    def cancels(self) -> list[Cancel]:
+        found = []
+        while True:
+            try:
+                message = self.told.receive_nowait()
+            except trio.WouldBlock:
+                return found
+            if isinstance(message, Cancel):
+                found.append(message)
 
     async def beat(self, times: int = 1) -> None:
         for _ in range(times):
@@ -120,3 +147,42 @@ async def test_progress_is_handed_on_once(autojump_clock: MockClock) -> None:
     bench.link.progress[(7, 1)] = '{"done": 1}'
     await bench.beat(2)
     assert bench.store.progress == [(7, 1, '{"done": 1}')]
+
+
+async def test_a_cancel_is_told_once_on_a_stream_and_again_on_the_next(autojump_clock: MockClock) -> None:
+    bench = Bench()
+    bench.store.wished = [HELD]
+    await bench.beat(3)
+    assert bench.cancels() == [Cancel([HELD], "cancelled")]
+    bench.connect(epoch=2)  # the one before may have been lost with its stream
+    bench.book(HELD)
+    await bench.beat(3)
+    assert bench.cancels() == [Cancel([HELD], "cancelled")]
+
+
+async def test_a_cancel_waits_until_its_assignment_was_sent(autojump_clock: MockClock) -> None:
+    bench = Bench()
+    early = Held(8, 1, b"e" * 16)  # claimed, and not yet handed out
+    bench.store.wished = [early]
+    await bench.beat()
+    assert bench.cancels() == []
+    bench.book(early)
+    await bench.beat()
+    assert bench.cancels() == [Cancel([early], "cancelled")]
+
+
+async def test_an_acceptance_that_comes_while_others_are_noted_is_noted_later(autojump_clock: MockClock) -> None:
+    bench = Bench()
+    late = Held(8, 1, HELD.lease_key)
+    bench.book(late)
+    claim = bench.link.claims[HELD.lease_key]
+    claim.accepted.add(HELD.task_id)
+    await trio.sleep(DEFAULT.renewal)
+    bench.store.may_mark = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.beat)
+        await bench.store.marking.wait()
+        claim.accepted.add(late.task_id)
+        bench.store.may_mark.set()
+    await bench.beat()
+    assert late in bench.store.marked
