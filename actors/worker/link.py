@@ -96,9 +96,13 @@ class WorkerLink:
         return 1 if rejection.retry else 5
 
     async def _back_off(self, failures: int) -> None:
-        """Full jitter: a herd of workers whose coordinator went away comes back spread out."""
-        first = self.lease.terms.reconnect_delay
-        ceiling = first if failures <= len(self._known()) else min(MAX_DELAY, first * 2.0 ** min(failures - 1, 10))
+        """Full jitter: a herd of workers whose coordinator went away comes back spread out.
+
+        While the lease lives every round counts: what runs here is stopped at its end.
+        """
+        first, left = self.lease.terms.reconnect_delay, self.lease.left()
+        soon = failures <= len(self._known()) or (left is not None and left > 0)
+        ceiling = first if soon else min(MAX_DELAY, first * 2.0 ** min(failures - 1, 10))
         await trio.sleep(random.uniform(0.1, 1.0) * ceiling)
 
     def _known(self) -> list[str]:

@@ -109,6 +109,21 @@ async def test_a_lost_stream_is_resumed_with_what_runs_and_what_is_unacknowledge
         assert not bench.crew.cancelled
 
 
+async def test_while_its_lease_lives_a_worker_dials_as_often_as_at_first(autojump_clock: Any) -> None:
+    async with a_link() as bench:
+        stream = await bench.signed_in()
+        stream.say(wire.Assign(an_assignment(1)))
+        await stream.hear(wire.Accepted)
+        bench.coordinator.away = {A}
+        stream.close()
+        await trio.sleep(USABLE - 2 * TERMS.reconnect_delay)  # a coordinator may be back as late as this
+        bench.coordinator.away = set()
+        with trio.fail_after(TERMS.reconnect_delay + 0.01):
+            await bench.signed_in(epoch=2, resumed=True)
+        await trio.sleep(0)
+        assert bench.crew.cancelled == []
+
+
 async def test_what_a_resumed_session_no_longer_holds_is_stopped(autojump_clock: Any) -> None:
     async with a_link() as bench:
         stream = await bench.signed_in()
