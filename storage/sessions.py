@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from actors.model.ports import Renewed, Swept, Wishes
@@ -60,7 +61,7 @@ class PostgresSessions:
             [session for session, _, _ in ordered],
             [epoch for _, epoch, _ in ordered],
             [age for _, _, age in ordered],
-            [storable(json.dumps(health.get(session, {}))) for session, _, _ in ordered],
+            [health_text(health.get(session, {})) for session, _, _ in ordered],
             lease,
         )
         row = rows[0]
@@ -96,9 +97,12 @@ class PostgresSessions:
         )
         return [row["session_id"] for row in rows]
 
-    async def sweep(self, limit: int, coordinator_id: str, *, lease: float | None) -> Swept:
+    async def sweep(
+        self, limit: int, coordinator_id: str, *, lease: float | None, sent: Collection[bytes] = ()
+    ) -> Swept:
+        keys = [uuid.UUID(bytes=key) for key in sent]
         rows = await self._control.fetch(
-            sql("sweep"), limit, coordinator_id, DEFAULT_MAX_TRIES, lease, self._notifier.channel("due")
+            sql("sweep"), limit, coordinator_id, DEFAULT_MAX_TRIES, lease, self._notifier.channel("due"), keys
         )
         row = rows[0]
         if row["final"]:
@@ -107,6 +111,14 @@ class PostgresSessions:
             self._notifier.due()
         taken = by_session(row["sessions"], row["ids"], row["attempts"], row["keys"])
         return Swept(row["count"], row["convicted"] or (), taken)
+
+
+def health_text(health: Mapping[str, Any]) -> str:
+    """What one worker says of itself must cost the others nothing: what JSON can't hold is left out whole."""
+    try:
+        return storable(json.dumps(dict(health), allow_nan=False))
+    except ValueError:
+        return "{}"
 
 
 def by_session(

@@ -44,6 +44,7 @@ class Dispatcher:
         self._backlog = False  # more is due than there was room for
         self._held_back = False  # turns wait for a worker that is full for a moment
         self._looked_at = -1e9  # trio time of the last look: whatever wakes it meanwhile, a poll is never put off
+        self.claiming: set[bytes] = set()  # keys of claims whose answers are awaited
         self.paused = False  # the coordinator stops: claim nothing more
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
@@ -137,8 +138,18 @@ class Dispatcher:
         """Claims for one group; how many were assigned, and how many were seen to be due."""
         key = uuid.uuid4().bytes
         sessions = [(link.session.id, link.session.epoch) for link in links]
+        self.claiming.add(key)
         try:
-            shares, seen = await self._store.claim(
+            shares, seen = await self._ask(key, lanes, sessions, turns)
+            return self._hand_out(links, shares), seen
+        finally:
+            self.claiming.discard(key)
+
+    async def _ask(
+        self, key: bytes, lanes: Sequence[int], sessions: Sequence[tuple[int, int]], turns: Sequence[int]
+    ) -> tuple[list[Claimed], int]:
+        try:
+            return await self._store.claim(
                 lease_key=key,
                 lanes=lanes,
                 sessions=sessions,
@@ -147,9 +158,8 @@ class Dispatcher:
                 claim_margin=self._terms.claim_margin,
             )
         except StorageTimeout:
-            shares, seen = await self._store.claimed(key, sessions), 0
             self._hinted = True
-        return self._hand_out(links, shares), seen
+            return await self._store.claimed(key, sessions), 0
 
     def _hand_out(self, links: Sequence[Link], shares: Sequence[Claimed]) -> int:
         now, count = trio.current_time(), 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import trio
@@ -39,9 +39,11 @@ class SessionKeeper:
         membership: Membership,
         hints: trio.MemoryReceiveChannel[None],
         terms: LeaseTerms,
+        claiming: Callable[[], Iterable[bytes]] = tuple,  # keys of claims whose answers are awaited
     ) -> None:
         self._id, self._address, self._version = coordinator_id, address, version
         self._store, self._membership, self._hints, self._terms = store, membership, hints, terms
+        self._claiming = claiming
         self._quiet = QuietPeriod(terms.quiet_period, gap=max(2.0, 2 * terms.renewal))
         self._graces: dict[tuple[int, int], float] = {}  # (session, epoch) → when to convict
         # Not yet in the table; at most what all workers hold, and what those that left had held.
@@ -197,7 +199,8 @@ class SessionKeeper:
         """One statement convicts and sweeps; what a clock decides only past the quiet period."""
         while True:
             judging = self._quiet.may_convict(trio.current_time())
-            swept = await self._store.sweep(SWEEP, self._id, lease=self._terms.lease if judging else None)
+            lease = self._terms.lease if judging else None
+            swept = await self._store.sweep(SWEEP, self._id, lease=lease, sent=self._sent())
             if swept.convicted:
                 log.warning("leases of sessions %s ran out", list(swept.convicted))
             if swept.count:
@@ -207,6 +210,11 @@ class SessionKeeper:
                 self._take_back(session, attempts)
             if swept.count < SWEEP and not swept.convicted:
                 return
+
+    def _sent(self) -> set[bytes]:
+        """Claims that a worker here may have, or get, without a sign of it in the table."""
+        noted = (claim.key for link in self._membership for claim in link.claims.values() if not claim.noted)
+        return {*noted, *self._claiming()}
 
     def _take_back(self, session: int, attempts: Sequence[Held]) -> None:
         """A live worker lost these: nobody acknowledged them, or their time is over."""

@@ -48,8 +48,9 @@ class Coordinator:
         self.completer = Completer(store)
         self.dispatcher = Dispatcher(store, self.membership, wakeups.subscribe("due"), terms)
         self.sessions = SessionKeeper(
-            coordinator_id, address, version, store, self.membership, wakeups.subscribe("wishes"), terms
-        )
+            coordinator_id, address, version, store, self.membership, wakeups.subscribe("wishes"), terms,
+            lambda: self.dispatcher.claiming,
+        )  # fmt: skip
         self._links = node.child("links", "supervisor")
         self._links.enter("running")
         self._desk = Desk(

@@ -5,7 +5,7 @@ Every call is Trio-flavoured. Stores raise the StorageError family and nothing o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -251,13 +251,16 @@ class DispatchStore(Protocol):
         """After the grace: dead, where session and epoch and coordinator still match; exclusive holders wait."""
         ...
 
-    async def sweep(self, limit: int, coordinator_id: str, *, lease: float | None) -> Swept:
+    async def sweep(
+        self, limit: int, coordinator_id: str, *, lease: float | None, sent: Collection[bytes] = ()
+    ) -> Swept:
         """T6, T8, T9: requeues at most about `limit` tasks of each cause that ended sessions held.
 
         With `lease` (only a coordinator past its quiet period gives it) also what a clock decides: sessions whose
         lease ran out are convicted (sweep again for what they held), leases that lie too far ahead are clamped,
         and of this coordinator's live sessions come back the assignments that nobody acknowledged and the
-        attempts past their time.
+        attempts past their time. An exclusive assignment whose claim is in `sent` is left alone: it may be with its
+        worker.
         """
         ...
 

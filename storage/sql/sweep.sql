@@ -1,6 +1,7 @@
 -- T6, T8, T9: what ended sessions held; and, when the caller's quiet period is over ($4 is the lease in seconds, else
 -- NULL), what a clock decides: leases that ran out, assignments that nobody acknowledged, attempts 10 s past their time.
--- $1 limit, $2 coordinator, $3 tries that hold when nobody says otherwise, $4 lease, $5 channel of due tasks.
+-- $1 limit, $2 coordinator, $3 tries that hold when nobody says otherwise, $4 lease, $5 channel of due tasks,
+-- $6 claims that may be with their workers: an exclusive task of these is left alone, it may have begun.
 -- What a session lost is taken from it in the next statement: this one's snapshot still shows it live.
 -- Assignments of live sessions are taken back by their own coordinator only: it tells the worker, and keeps the books.
 WITH clamped AS (  -- a lease that lies impossibly far ahead: the clock stepped back
@@ -28,7 +29,7 @@ WITH clamped AS (  -- a lease that lies impossibly far ahead: the clock stepped 
     CROSS JOIN LATERAL (SELECT id, CASE state WHEN 'assigned' THEN 'unacknowledged' ELSE 'overdue' END AS why
                         FROM callboard_tasks
                         WHERE session_id = w.session_id AND state IN ('assigned', 'running')
-                          AND CASE state WHEN 'assigned' THEN ack_by < clock_timestamp() AND NOT exclusive
+                          AND CASE state WHEN 'assigned' THEN ack_by < clock_timestamp() AND NOT (exclusive AND lease_key = ANY ($6::uuid[]))
                                          ELSE exec_until < clock_timestamp() - interval '10 seconds' END LIMIT $1) t
     WHERE $4 IS NOT NULL AND w.coordinator_id = $2 AND w.state IN ('live', 'draining')
     LIMIT $1

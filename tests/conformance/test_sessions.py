@@ -93,6 +93,15 @@ async def test_a_renewal_moves_the_lease_by_the_age_of_the_heartbeat(bench: Benc
     assert 5 < await lease_of(bench, session) <= 7  # a lease is never shortened
 
 
+async def test_health_that_the_database_cannot_hold_costs_nobody_a_lease(bench: Bench) -> None:
+    broken, sound = await bench.session("w1"), await bench.session("w2")
+    health: dict[int, Any] = {broken.id: {"lag": float("nan")}, sound.id: {"lag": 0.5}}
+    answer = await bench.dispatch.renew("c1", [(broken.id, 1, 0.0), (sound.id, 1, 0.0)], lease=LEASE, health=health)
+    assert answer.sessions == {broken.id, sound.id}
+    views = {view.id: view for view in await bench.tasks.workers()}
+    assert (views["w1"].health, views["w2"].health) == ({}, {"lag": 0.5})
+
+
 async def test_a_renewal_revives_an_expired_session_that_nobody_convicted(bench: Bench) -> None:
     session = await bench.session()
     await expire(bench, session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from tests.support.bench import LEASE, Bench
 PAST = "clock_timestamp() - interval '1 second'"
 
 
-async def sweep(bench: Bench, *, judging: bool = True, coordinator: str = "c1", limit: int = 500) -> Swept:
-    return await bench.dispatch.sweep(limit, coordinator, lease=LEASE if judging else None)
+async def sweep(
+    bench: Bench, *, judging: bool = True, coordinator: str = "c1", limit: int = 500, sent: Collection[bytes] = ()
+) -> Swept:
+    return await bench.dispatch.sweep(limit, coordinator, lease=LEASE if judging else None, sent=sent)
 
 
 async def kill(bench: Bench, session: Session) -> None:
@@ -133,10 +136,19 @@ async def test_an_unacknowledged_assignment_goes_back_and_its_worker_is_told(ben
     assert await facts(bench, held) == ("queued", 0, 0, 1)
 
 
-async def test_an_exclusive_assignment_is_never_taken_for_want_of_an_answer(bench: Bench) -> None:
+async def test_an_exclusive_assignment_that_was_sent_is_never_taken_for_want_of_an_answer(bench: Bench) -> None:
     held = await bench.held(exclusive="true")
     await change(bench, held, ack_by=PAST)
+    assert (await sweep(bench, sent=[b"0" * 16, held.lease_key])).count == 0
+
+
+async def test_an_exclusive_assignment_that_was_never_sent_comes_back(bench: Bench) -> None:
+    session = await bench.session()
+    held = await bench.held(session, exclusive="true")
     assert (await sweep(bench)).count == 0
+    await change(bench, held, ack_by=PAST)
+    assert await sweep(bench, sent=[b"0" * 16]) == Swept(1, (), {session.id: [held]})
+    assert await facts(bench, held) == ("queued", 0, 0, 1)
 
 
 async def test_the_tenth_undelivered_assignment_waits_a_minute(bench: Bench) -> None:

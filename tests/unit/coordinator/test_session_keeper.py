@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ class Store:
 
     def __init__(self) -> None:
         self.swept: list[Swept] = []
+        self.sent: set[bytes] = set()
         self.leases: list[float | None] = []
         self.progress: list[tuple[int, int, str]] = []
         self.away = False
@@ -52,8 +53,11 @@ class Store:
         ids = frozenset(session for session, _, _ in sessions)
         return Renewed(ids, Wishes({1: self.wished} if self.wished else {}, frozenset(), frozenset()), STARTED)
 
-    async def sweep(self, limit: int, coordinator_id: str, *, lease: float | None) -> Swept:
+    async def sweep(
+        self, limit: int, coordinator_id: str, *, lease: float | None, sent: Collection[bytes] = ()
+    ) -> Swept:
         self.leases.append(lease)
+        self.sent = set(sent)
         return self.swept.pop(0) if self.swept else Swept(0, (), {})
 
     async def save_progress(self, values: Sequence[tuple[int, int, str]]) -> None:
@@ -69,7 +73,11 @@ class Bench:
     def __init__(self) -> None:
         self.store, self.membership = Store(), Membership()
         _, hints = trio.open_memory_channel[None](1)
-        self.keeper = SessionKeeper("c1", "http://c", "1", self.store, self.membership, hints, DEFAULT)  # type: ignore[arg-type]
+        self.claiming: list[bytes] = []
+        store: Any = self.store
+        self.keeper = SessionKeeper(
+            "c1", "http://c", "1", store, self.membership, hints, DEFAULT, lambda: self.claiming
+        )
         self.connect()
         self.book(HELD)
 
@@ -90,7 +98,7 @@ class Bench:
         self.link.held += 1
 
     def cancels(self) -> list[Cancel]:
-        found = []
+        found: list[Cancel] = []
         while True:
             try:
                 message = self.told.receive_nowait()
@@ -186,3 +194,15 @@ async def test_an_acceptance_that_comes_while_others_are_noted_is_noted_later(au
         bench.store.may_mark.set()
     await bench.beat()
     assert late in bench.store.marked
+
+
+async def test_the_sweep_is_told_what_may_be_with_a_worker_and_is_not_in_the_table_yet(
+    autojump_clock: MockClock,
+) -> None:
+    bench = Bench()
+    bench.claiming = [b"n" * 16]
+    await bench.beat()
+    assert bench.store.sent == {HELD.lease_key, b"n" * 16}
+    bench.link.claims[HELD.lease_key].accepted.add(HELD.task_id)
+    await bench.beat(2)
+    assert bench.store.sent == {b"n" * 16}
