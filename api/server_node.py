@@ -120,6 +120,7 @@ class ServerNode:
             coordinator = self._make_coordinator(self.ports["grpc"])
             await nursery.start(partial(keep_running, "coordinator", coordinator.run, BRANCH, node=coordinator.node))
             self._coordinator = self.health.coordinator = coordinator
+            self.intake.express = coordinator.express.submit
             self._there.set()
 
     def _make_coordinator(self, port: int) -> Coordinator:

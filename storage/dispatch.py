@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 
 from actors.model.columns import Assignment
-from actors.model.ports import Claimed, Lane
+from actors.model.ports import Claimed, ClaimOffer, Lane, Posted
+from actors.model.task import NewTask
 from actors.model.worker import CoordinatorView, HandlerInfo
 from storage.connect import Connection
 from storage.lanes import Lanes
@@ -18,6 +20,7 @@ from storage.outcomes import PostgresOutcomes
 from storage.pool import Pool, never
 from storage.queries import sql
 from storage.sessions import PostgresSessions
+from storage.submit import Submission
 
 Columns = tuple[list[int], list[int], list[uuid.UUID], list[int], list[str]]  # ids, attempts, keys, kinds, bodies
 
@@ -61,18 +64,24 @@ class PostgresDispatch(PostgresOutcomes, PostgresSessions):
         ack_window: float,
         claim_margin: float,
     ) -> tuple[list[Claimed], int]:
-        rows = await self._work.fetch(
-            sql("claim"),
-            lanes,
-            [session for session, _ in sessions],
-            [epoch for _, epoch in sessions],
-            slots,
-            uuid.UUID(bytes=lease_key),
-            ack_window,
-            claim_margin,
-            repeatable=never,  # what the first one took would stay with nobody: ask `claimed`
-        )
+        offer = ClaimOffer(lease_key, lanes, sessions, slots, ack_window, claim_margin)
+        # What a first one took would stay with nobody after a repeat: ask `claimed`.
+        rows = await self._work.fetch(sql("claim"), *claim_parameters(offer), repeatable=never)
         return await self._shares(rows, lease_key), rows[-1]["seen"]
+
+    async def post(self, tasks: Sequence[NewTask], offer: ClaimOffer) -> Posted:
+        submission = Submission(self._work, self._lanes, self._notifier)
+        parameters = await submission.parameters(tasks)
+
+        async def work(connection: Connection) -> tuple[asyncpg.Record | None, list[asyncpg.Record]]:
+            async with connection.transaction():
+                row = await connection.fetchrow(sql("submit"), *parameters)
+                return row, await connection.fetch(sql("claim"), *claim_parameters(offer))
+
+        row, rows = await self._work.run(work, repeatable=never)
+        assert row is not None
+        answers = await submission.answers(tasks, row)
+        return Posted(answers, await self._shares(rows, offer.lease_key), rows[-1]["seen"])
 
     async def claimed(self, lease_key: bytes, sessions: Sequence[tuple[int, int]]) -> list[Claimed]:
         key = uuid.UUID(bytes=lease_key)
@@ -108,6 +117,19 @@ class PostgresDispatch(PostgresOutcomes, PostgresSessions):
             row["sizes"],
             row["payloads"],
         )
+
+
+def claim_parameters(offer: ClaimOffer) -> list[Any]:
+    """Those of claim.sql."""
+    return [
+        offer.lanes,
+        [session for session, _ in offer.sessions],
+        [epoch for _, epoch in offer.sessions],
+        offer.slots,
+        uuid.UUID(bytes=offer.lease_key),
+        offer.ack_window,
+        offer.claim_margin,
+    ]
 
 
 def timeout_ms(seconds: float) -> int:

@@ -41,6 +41,13 @@ HARMLESS = (
     pg.ProgramLimitExceededError,
     UnicodeError,
 )
+# Of the broken ones, those that come instead of an execution: the server says so, or the driver never sent it.
+_WITHOUT_EFFECT = (
+    pg.AdminShutdownError,
+    pg.CannotConnectNowError,
+    pg.ReadOnlySQLTransactionError,
+    pg.InterfaceError,
+)
 _REFUSED = (
     pg.InvalidAuthorizationSpecificationError,  # 28
     pg.InvalidCatalogNameError,  # 3D000
@@ -52,6 +59,13 @@ _REFUSED = (
 _SCHEMA = (pg.UndefinedTableError, pg.UndefinedColumnError, pg.UndefinedFunctionError)
 # A text too long for an index, JSON too deep: class 54.
 _INPUT = (pg.CheckViolationError, pg.NotNullViolationError, pg.DataError, pg.ProgramLimitExceededError, UnicodeError)
+
+
+def had_no_effect(error: BaseException) -> bool:
+    """Whether the one statement, or the transaction, that a broken connection was asked for certainly did nothing."""
+    if type(error) is pg.InternalClientError:  # the connection had been ended before; the driver noticed at the start
+        return "cannot switch to state" in str(error)
+    return isinstance(error, _WITHOUT_EFFECT)
 
 
 def translated(error: BaseException) -> BaseException:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -29,8 +29,9 @@ FINAL_EVERY = 0.05  # seconds between notifications of finished tasks: waiters p
 class Notifier:
     """Implements the Wakeups port, and sends hints to other processes."""
 
-    def __init__(self, url: DatabaseUrl, listen: DatabaseUrl | None, pool: Pool) -> None:
+    def __init__(self, url: DatabaseUrl, listen: DatabaseUrl | None, pool: Pool, ours: Sequence[Pool]) -> None:
         self._url, self._listen_url, self._pool = url, listen, pool  # listen None: behind a pooler, poll only
+        self._ours = ours  # what these connections notify, this process was told of before
         self._subscribers: dict[str, list[trio.MemorySendChannel[None]]] = {topic: [] for topic in TOPICS}
         self._pending: set[str] = set()
         self._send = trio.Event()
@@ -120,7 +121,8 @@ class Notifier:
                 await asyncio.wait_for(connection.fetchval("SELECT 1"), 5.0)
 
     def _heard(self, topic: str) -> Callable[..., None]:
-        def callback(*_: object) -> None:
-            self.notify(topic)
+        def callback(_: object, pid: int, *__: object) -> None:
+            if not any(pool.owns(pid) for pool in self._ours):
+                self.notify(topic)
 
         return callback

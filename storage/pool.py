@@ -20,7 +20,7 @@ import trio_asyncio
 
 from actors.model.errors import StorageTimeout, StorageUnavailable
 from storage.connect import CONNECT_LIMIT, Connection, connect
-from storage.faults import AGAIN, BROKEN, HARMLESS, translated
+from storage.faults import AGAIN, BROKEN, HARMLESS, had_no_effect, translated
 from storage.url import DatabaseUrl
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,6 @@ class Pool:
         self._settings = dict(settings or {})
         self._free: list[Connection] = []  # newest last: what is rarely needed grows old and is not kept busy
         self._all: set[Connection] = set()
-        self.pids: set[int] = set()  # backends of ours: their notifications tell us nothing new
         self._turn: asyncio.Semaphore = asyncio.Semaphore(size)
         self.answered_at = -1e9  # trio time of the last answer
 
@@ -100,13 +99,16 @@ class Pool:
     async def execute(self, query: str, *args: Any) -> str:
         return await self.run(lambda connection: connection.execute(query, *args))
 
+    def owns(self, pid: int) -> bool:
+        """Whether a backend with this process id serves one of our connections."""
+        return any(connection.get_server_pid() == pid for connection in self._all)
+
     def terminate(self) -> None:
         """Drops every connection at once."""
         for connection in self._all:
             connection.terminate()
         self._all.clear()
         self._free.clear()
-        self.pids.clear()
 
     # --- asyncio-flavoured below this line --------------------------------------------------------
 
@@ -149,7 +151,7 @@ class Pool:
             if deadline.when() <= asyncio.get_running_loop().time():
                 raise StorageTimeout(f"the database did not answer within {limit:g} s") from None
             self._drop_free()  # what broke one connection broke its neighbours: a restart, a failover
-            if not repeatable():
+            if not had_no_effect(error) and not repeatable():
                 raise StorageTimeout(f"the connection was lost while it waited for an answer: {error}") from error
             raise
         except BaseException:
@@ -195,14 +197,11 @@ class Pool:
 
     def _forget(self, connection: Connection) -> None:
         self._all.discard(connection)
-        if not self._all:
-            self.pids.clear()  # a process id may be given to a stranger after a restart
 
     async def _connect(self) -> Connection:
         limit = self._url.connect_timeout or CONNECT_LIMIT
         connection = await connect(self._url, f"callboard {self.name}", self._limit, limit, self._settings)
         self._all.add(connection)
-        self.pids.add(connection.get_server_pid())
         return connection
 
 

@@ -64,7 +64,7 @@ async def open_store(
         open_pool(url, name="work", size=work_size, statement_limit=WORK_LIMIT, settings=STEADY_PLANS) as work,
         open_pool(url, name="api", size=api_size, statement_limit=API_LIMIT, settings=STEADY_PLANS) as api,
     ):
-        notifier = Notifier(url, listen, api)
+        notifier = Notifier(url, listen, api, (control, work, api))
         lanes, api_lanes = Lanes(work), Lanes(api)
         yield Store(
             PostgresTaskStore(api, api_lanes, notifier),

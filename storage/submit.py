@@ -35,21 +35,26 @@ class Submission:
             return [*await self.store(tasks[:half]), *await self.store(tasks[half:])]
 
     async def _store(self, tasks: Sequence[NewTask]) -> list[Submitted | Exception]:
-        lanes = await self._lanes.intern({(task.name, task.queue) for task in tasks})
-        columns = columns_of(tasks, lanes)
-        channel = self._notifier.channel("due")
-
         # Whoever repeats a submission that may have been stored already stores it twice, unless it has a key:
         # without one the outcome is unknown, and is said to be.
         keyed = all(task.idempotency_key is not None for task in tasks)
         row = await self._pool.fetchrow(
-            sql("submit"), *columns, channel, DEFAULT_MAX_TRIES, repeatable=always if keyed else never
+            sql("submit"), *await self.parameters(tasks), repeatable=always if keyed else never
         )
         assert row is not None
-        stored, due = set(row["stored"] or ()), row["due"]
-        ids = [number if number in stored else None for number in row["ids"]]
-        if due:
+        if row["due"]:
             self._notifier.notify("due")
+        return await self.answers(tasks, row)
+
+    async def parameters(self, tasks: Sequence[NewTask]) -> list[Any]:
+        """Those of submit.sql."""
+        lanes = await self._lanes.intern({(task.name, task.queue) for task in tasks})
+        return [*columns_of(tasks, lanes), self._notifier.channel("due"), DEFAULT_MAX_TRIES]
+
+    async def answers(self, tasks: Sequence[NewTask], row: asyncpg.Record) -> list[Submitted | Exception]:
+        """From what submit.sql returned."""
+        stored = set(row["stored"] or ())
+        ids = [number if number in stored else None for number in row["ids"]]
         looks = first_looks(row)
         answers: list[Submitted | Exception] = [
             Submitted(number, True, next(looks, None)) if number else KeyError() for number in ids

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import trio
@@ -13,13 +14,21 @@ from actors.coordinator.membership import Link, Membership
 from actors.coordinator.rules import CLAIM, LEAD, PATIENCE, ceiling, round_robin, serves, worth_claiming
 from actors.model.errors import StorageError, StorageTimeout
 from actors.model.lease import LeaseTerms
-from actors.model.ports import Claimed, DispatchStore, Lane
+from actors.model.ports import Claimed, ClaimOffer, DispatchStore, Lane, Posted
 
 log = logging.getLogger(__name__)
 
 LANES_AGE = 5.0  # seconds after which lanes are read again though nothing hinted at a new one
 NEW_LANES_AGE = 0.2  # seconds, when something hinted and nothing was found: its lane may be new
 GATHER = 0.005  # seconds: with a backlog, how long a small claim waits to become a larger one
+
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """Room on these links that a submission may fill by itself."""
+
+    offer: ClaimOffer
+    links: Sequence[Link]
 
 
 class Dispatcher:
@@ -160,6 +169,41 @@ class Dispatcher:
         except StorageTimeout:
             self._hinted = True
             return await self._store.claimed(key, sessions), 0
+
+    # --- submissions that carry a claim along -------------------------------------------------------
+
+    def lend(self, names: Collection[str], count: int) -> Loan | None:
+        """Room for so many tasks of these names, held until `settle`; None while anything else may be due first."""
+        if self.paused or self._hinted or self._backlog or self._held_back:
+            return None
+        now = trio.current_time()
+        for links, served in self._groups:
+            lanes = [lane.id for lane in self._lanes if lane.name in names and lane.id in served]
+            room = [link.room(now, self._suspect_after) for link in links]
+            if not lanes or not all(name in links[0].handlers for name in names) or sum(room) < count:
+                continue
+            turns = self._turns(links, room, now)[:count]
+            if len(turns) < count:
+                return None
+            for turn in turns:
+                links[turn].held += 1
+            sessions = [(link.session.id, link.session.epoch) for link in links]
+            terms = self._terms
+            offer = ClaimOffer(uuid.uuid4().bytes, lanes, sessions, turns, terms.ack_window, terms.claim_margin)
+            self.claiming.add(offer.lease_key)
+            return Loan(offer, links)
+        return None
+
+    def settle(self, loan: Loan, posted: Posted | None) -> None:
+        """Hands out what was claimed; None: nothing that is known of."""
+        for turn in loan.offer.slots:
+            loan.links[turn].held -= 1
+        self.claiming.discard(loan.offer.lease_key)
+        if posted is not None:
+            self._hand_out(loan.links, posted.shares)
+        if posted is None or posted.seen >= len(loan.offer.slots):
+            self._hinted = True  # more may be due than was lent for
+            self._membership.wake()
 
     def _hand_out(self, links: Sequence[Link], shares: Sequence[Claimed]) -> int:
         now, count = trio.current_time(), 0

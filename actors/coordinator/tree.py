@@ -13,6 +13,7 @@ import trio
 
 from actors.coordinator.completer import Completer
 from actors.coordinator.dispatcher import Dispatcher
+from actors.coordinator.express import Express
 from actors.coordinator.link import Desk, LinkActor
 from actors.coordinator.membership import Membership
 from actors.coordinator.sessions import SessionKeeper
@@ -47,6 +48,7 @@ class Coordinator:
         self.membership = Membership()
         self.completer = Completer(store)
         self.dispatcher = Dispatcher(store, self.membership, wakeups.subscribe("due"), terms)
+        self.express = Express(store, self.dispatcher)
         self.sessions = SessionKeeper(
             coordinator_id, address, version, store, self.membership, wakeups.subscribe("wishes"), terms,
             lambda: self.dispatcher.claiming,

@@ -152,6 +152,27 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimOffer:
+    """What a claim may take, and for whom; see DispatchStore.claim."""
+
+    lease_key: bytes
+    lanes: Sequence[int]
+    sessions: Sequence[tuple[int, int]]
+    slots: Sequence[int]
+    ack_window: float
+    claim_margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """Answer to a submission that carried a claim along."""
+
+    answers: list[Submitted | Exception]
+    shares: list[Claimed]
+    seen: int  # due rows, as `claim` counts them
+
+
+@dataclass(frozen=True, slots=True)
 class Wishes:
     """What operators and clients asked for, of the sessions of one coordinator."""
 
@@ -200,6 +221,13 @@ class DispatchStore(Protocol):
     ) -> tuple[list[Claimed], int]:
         """T1. Claims due tasks, by priority then run_at. The int is how many due rows were seen:
         more than were claimed means that another coordinator took them, so ask again."""
+        ...
+
+    async def post(self, tasks: Sequence[NewTask], offer: ClaimOffer) -> Posted:
+        """T0 and T1 in one transaction: stores the tasks, then claims. All or nothing of it; never repeated.
+
+        Raises BadValue for a task that can't be stored, StorageTimeout when the outcome is unknown.
+        """
         ...
 
     async def claimed(self, lease_key: bytes, sessions: Sequence[tuple[int, int]]) -> list[Claimed]:

@@ -7,7 +7,7 @@ one commit, and a thousand concurrent ones share it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 CRASHED = "the intake crashed; repeat the submission with the same Idempotency-Key"
 
 Answers = list[Submitted | Exception]
+# Stores and assigns at once; None: it does not fit now, and nothing was done.
+Express = Callable[[Sequence[NewTask]], Awaitable[Answers | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Intake:
     def __init__(self, store: TaskStore, *, limit: float = 10.0) -> None:
         self._store, self._limit = store, limit
         self.address = Address[Submit](self.CAPACITY)
+        self.express: Express | None = None  # of a coordinator in this process
 
     async def submit(self, tasks: Sequence[NewTask]) -> Answers:
         """One answer a task, after the commit. Raises StorageUnavailable when it can't be stored now."""
@@ -77,7 +80,10 @@ class Intake:
 
     async def _commit_part(self, part: list[Submit]) -> None:
         try:
-            answers = await self._store.submit([task for message in part for task in message.tasks])
+            tasks = [task for message in part for task in message.tasks]
+            answers = await self.express(tasks) if self.express is not None else None
+            if answers is None:
+                answers = await self._store.submit(tasks)
         except StorageError as error:
             for message in part:
                 message.reply.fail(error)

@@ -126,13 +126,13 @@ async def test_a_frozen_server_holds_nobody_longer_than_the_limit(
 async def test_a_cut_listener_and_cut_pools_come_back(store: Store, bench: Bench, nursery: trio.Nursery) -> None:
     await nursery.start(store.notifier.run)
     due = store.notifier.subscribe("due")
-    for _ in range(3):
+    for number in range(3):
         await bench.database.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE application_name LIKE 'callboard%' AND pid <> pg_backend_pid()"
         )
         with trio.fail_after(3):
-            await bench.tasks.submit([NewTask(name="demo")])
+            await bench.tasks.submit([NewTask(name="demo", idempotency_key=f"{number}", request_hash=b"1")])
             await due.receive()
     nursery.cancel_scope.cancel()
 
