@@ -48,6 +48,7 @@ class Link:
     paused: bool = False
     draining: bool = False
     lost: bool = False
+    frozen: bool = False  # as it was last told: it would refuse whatever it got
     health: dict[str, Any] = field(default_factory=dict)
     running: int = 0
     to_start: list[Held] = field(default_factory=list)  # Started and not yet in the table
@@ -56,8 +57,8 @@ class Link:
     tree: str | None = None
 
     def may_get_work(self, now: float, suspect_after: float) -> bool:
-        """Not while paused, draining or late with its heartbeat."""
-        return not (self.paused or self.draining or self.lost or now - self.beat_at > suspect_after)
+        """Not while paused, draining, frozen or late with its heartbeat."""
+        return not (self.paused or self.draining or self.lost or self.frozen or now - self.beat_at > suspect_after)
 
     def capacity(self, now: float) -> int:
         """Tasks it may hold: its slots, and a prefetch while they turn over quickly."""

@@ -67,6 +67,7 @@ class SessionKeeper:
     def reply(self, link: Link, sequence: int) -> HeartbeatReply:
         """The answer to a heartbeat, from what is known now; it never waits for the database."""
         lease = Lease.LOST if link.lost else Lease.RENEWED if self.database_ok else Lease.FROZEN
+        link.frozen = lease is Lease.FROZEN
         return HeartbeatReply(
             sequence=sequence,
             lease=lease,
@@ -156,6 +157,9 @@ class SessionKeeper:
         for link in links:
             if link.session.id in renewed.sessions:
                 link.confirmed = max(link.confirmed, sequences[link.session.id])
+                if link.frozen:  # it hears of the thaw now, not at its next heartbeat
+                    link.tell(self.reply(link, link.sequence))
+                    self._membership.wake()
             else:
                 self._lost(link)
         self._carry_out(renewed)

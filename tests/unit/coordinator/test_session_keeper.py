@@ -14,7 +14,7 @@ from actors.coordinator.membership import Claim, Link, Membership
 from actors.coordinator.sessions import SWEEP, SessionKeeper
 from actors.model.errors import StorageUnavailable
 from actors.model.lease import DEFAULT
-from actors.model.link import Cancel, CoordinatorMessage
+from actors.model.link import Cancel, CoordinatorMessage, HeartbeatReply, Lease
 from actors.model.ports import Renewed, Swept, Wishes
 from actors.model.worker import CoordinatorView, Held, Session, WorkerInfo
 
@@ -206,3 +206,23 @@ async def test_the_sweep_is_told_what_may_be_with_a_worker_and_is_not_in_the_tab
     bench.link.claims[HELD.lease_key].accepted.add(HELD.task_id)
     await bench.beat(2)
     assert bench.store.sent == {b"n" * 16}
+
+
+async def test_a_worker_that_was_told_frozen_gets_nothing_until_it_is_told_otherwise_which_is_soon(
+    autojump_clock: MockClock,
+) -> None:
+    bench = Bench()
+    await bench.beat()
+    bench.store.away = True
+    with pytest.raises(StorageUnavailable):
+        await bench.beat()
+    await trio.sleep(10)
+    bench.link.beat_at = trio.current_time()
+    assert bench.keeper.reply(bench.link, 1).lease is Lease.FROZEN
+    assert not bench.link.may_get_work(trio.current_time(), 3.0)
+    bench.store.away = False
+    await bench.beat()
+    reply = bench.told.receive_nowait()
+    assert isinstance(reply, HeartbeatReply)
+    assert reply.lease is Lease.RENEWED
+    assert bench.link.may_get_work(trio.current_time(), 3.0)

@@ -120,7 +120,6 @@ async def test_while_its_lease_lives_a_worker_dials_as_often_as_at_first(autojum
         bench.coordinator.away = set()
         with trio.fail_after(TERMS.reconnect_delay + 0.01):
             await bench.signed_in(epoch=2, resumed=True)
-        await trio.sleep(0)
         assert bench.crew.cancelled == []
 
 
