@@ -13,7 +13,7 @@ from actors.model.worker import WorkerInfo
 MAX_PREFETCH = 1_000
 PREFETCH_SECONDS = 0.15  # of work, by the measured rate
 CLAIM = 500  # tasks a statement: beyond it a claim costs more latency than it saves
-PATIENCE = 0.2  # seconds that the others wait for a full worker that has fallen behind
+PATIENCE = 0.5  # seconds that the others wait for a full worker that has fallen behind
 LEAD = 8  # assignments that they may be ahead of it meanwhile
 
 
