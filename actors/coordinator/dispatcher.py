@@ -116,7 +116,10 @@ class Dispatcher:
                 continue
             turns = self._turns(links, room, now)
             got, seen = await self._claim(links, lanes, turns) if turns else (0, 0)
-            claimed, more = claimed + got, more or seen >= len(turns)
+            claimed += got
+            if seen >= len(turns):  # more may be due
+                more = True
+                self._held_back = self._held_back or len(turns) < min(CLAIM, sum(room))
         self._backlog = more or full
         self._doubtful = not claimed and not self._backlog and (told or self._doubtful)
         read_again = self._doubtful and trio.current_time() - self._lanes_read > NEW_LANES_AGE
@@ -132,14 +135,12 @@ class Dispatcher:
             elif link.behind_since is None:
                 link.behind_since = now
         given = [link.given for link in links]
-        limit = ceiling(given, [self._full_and_behind_for(link, now) for link in links])
-        wanted = min(CLAIM, sum(room))
-        turns = round_robin(given, room, wanted, limit)
-        self._held_back = self._held_back or len(turns) < wanted
-        return turns
+        full_at = [count + free for count, free in zip(given, room, strict=True)]
+        limit = ceiling(full_at, [self._behind_for(link, now) for link in links])
+        return round_robin(given, room, min(CLAIM, sum(room)), limit)
 
-    def _full_and_behind_for(self, link: Link, now: float) -> float | None:
-        if link.room(now, self._suspect_after) or not link.may_get_work(now, self._suspect_after):
+    def _behind_for(self, link: Link, now: float) -> float | None:
+        if not link.may_get_work(now, self._suspect_after):
             return None
         return 0.0 if link.behind_since is None else now - link.behind_since
 

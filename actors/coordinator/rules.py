@@ -49,16 +49,14 @@ def round_robin(given: Sequence[int], room: Sequence[int], wanted: int, ceiling:
     return turns
 
 
-def ceiling(given: Sequence[int], full_and_behind_for: Sequence[float | None]) -> int | None:
-    """How far counts may rise while workers are full; None in the list: it has room, or can't get work at all.
+def ceiling(full_at: Sequence[int], behind_for: Sequence[float | None]) -> int | None:
+    """How far counts may rise when workers are full at these counts; None in the list: it can't get work at all.
 
     The others wait for one that has fallen behind for a moment, so that equal workers stay equal. A slow one is
     waited for once, until it has caught up: it must not hold the fast ones to its own pace.
     """
     waited_for = [
-        count
-        for count, behind_for in zip(given, full_and_behind_for, strict=True)
-        if behind_for is not None and behind_for < PATIENCE
+        count for count, seconds in zip(full_at, behind_for, strict=True) if seconds is not None and seconds < PATIENCE
     ]
     return min(waited_for) + LEAD if waited_for else None
 

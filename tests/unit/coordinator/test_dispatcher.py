@@ -241,6 +241,26 @@ async def test_equal_workers_get_equal_shares_although_one_is_slower_for_a_momen
     assert one.link.given - two.link.given > ahead
 
 
+async def test_one_claim_takes_nobody_far_beyond_a_worker_that_it_fills(room: Room) -> None:
+    small, large = room.add("1", slots=20), room.add("2", slots=400)
+    await wait_all_tasks_blocked()
+    room.post(300)
+    await wait_all_tasks_blocked()
+    assert large.link.given - small.link.given <= LEAD
+
+
+async def test_room_that_is_kept_free_for_the_sake_of_equal_shares_costs_no_claims(
+    room: Room, mock_clock: MockClock
+) -> None:
+    room.add("1", slots=2), room.add("2", slots=400)
+    await wait_all_tasks_blocked()
+    room.store.claims.clear()
+    for _ in range(50):
+        mock_clock.jump(PATIENCE / 4)
+        await wait_all_tasks_blocked()
+    assert len(room.store.claims) <= 50 * PATIENCE / 4 / DEFAULT.poll + 1
+
+
 async def test_a_paused_or_late_worker_gets_nothing_and_holds_nobody_up(room: Room) -> None:
     one, two, late = room.add("1"), room.add("2"), room.add("3")
     two.link.paused = True
