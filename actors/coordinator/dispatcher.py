@@ -177,6 +177,8 @@ class Dispatcher:
         """Room for so many tasks of these names, held until `settle`; None while anything else may be due first."""
         if self.paused or self._hinted or self._backlog or self._held_back:
             return None
+        if self._grouped != (self._membership.version, self._lanes_version):
+            return None  # somebody has come or gone: what goes to one who has waits for his grace
         now = trio.current_time()
         for links, served in self._groups:
             lanes = [lane.id for lane in self._lanes if lane.name in names and lane.id in served]

@@ -145,3 +145,16 @@ async def test_a_paused_dispatcher_lends_nothing(mock_clock: MockClock) -> None:
         express = await settled(room)
         room.dispatcher.paused = True
         assert await express.submit([NOOP]) is None
+
+
+async def test_a_worker_that_has_just_gone_is_lent_nothing(mock_clock: MockClock) -> None:
+    async with running() as room:
+        express = await settled(room)
+        [link] = room.membership
+        room.membership.remove(link)
+        other = room.add("2")
+        assert await express.submit([NOOP]) is None
+        room.post(0)
+        await wait_all_tasks_blocked()
+        assert await express.submit([NOOP]) is not None
+        assert (link.held, other.link.held) == (0, 1)
