@@ -55,6 +55,7 @@ class Link:
     cancelled: set[Held] = field(default_factory=set)  # told on this stream: what a lost one carried is told again
     progress: dict[tuple[int, int], str] = field(default_factory=dict)
     tree: str | None = None
+    compared_at: float = 0.0  # with the table
 
     def may_get_work(self, now: float, suspect_after: float) -> bool:
         """Not while paused, draining, frozen or late with its heartbeat."""
@@ -128,6 +129,11 @@ class Link:
         """Whether it was sent on this stream, or resumed with it, and has not been reported."""
         claim = self.claims.get(one.lease_key)
         return claim is not None and one.task_id in claim.open
+
+    def open_before(self, when: float) -> list[Held]:
+        """What it was given before this time and has not reported."""
+        old = [claim for claim in self.claims.values() if claim.since <= when]
+        return [Held(task, attempt, claim.key) for claim in old for task, attempt in claim.open.items()]
 
     def acceptances(self, now: float, older_than: float) -> list[Held]:
         """Accepted, unfinished for a while, and not yet noted in the table."""

@@ -24,6 +24,7 @@ from actors.model.worker import Held
 log = logging.getLogger(__name__)
 
 SWEEP = 500  # tasks a statement
+COMPARE_EVERY = 10.0  # seconds between looks whether the table still says what the books of a link say
 SIGN_IN_EVERY = 3.0  # seconds between a coordinator's own signs of life
 
 
@@ -119,6 +120,7 @@ class SessionKeeper:
         if now - self._swept >= self._terms.sweep * 0.9:
             self._swept = now
             await self._sweep()
+            await self._compare()
 
     async def _note(self) -> None:
         """T2 for what is accepted or started and still unfinished."""
@@ -226,6 +228,20 @@ class SessionKeeper:
         if link is not None:
             link.forget(attempts)
             link.tell(Cancel(attempts, "unacknowledged"))
+
+    async def _compare(self) -> None:
+        """An answer that was lost, of a sweep or to a report, must not cost a worker its room for good."""
+        when = trio.current_time() - COMPARE_EVERY
+        for link in self._membership:
+            if link.compared_at > when or not (old := link.open_before(when)):
+                continue
+            link.compared_at = trio.current_time()
+            held = set(await self._store.held_by(link.session.id))
+            gone = [one for one in old if link.is_open(one) and one not in held]
+            if gone:
+                log.warning("%d attempts had been taken from worker %s unheard", len(gone), link.worker.id)
+                self._take_back(link.session.id, gone)
+                self._membership.wake()
 
     def trees(self) -> dict[str, Any]:
         """Supervision trees of the workers that are linked here."""

@@ -31,6 +31,8 @@ class Store:
         self.leases: list[float | None] = []
         self.progress: list[tuple[int, int, str]] = []
         self.away = False
+        self.held: list[Held] = [HELD]
+        self.asked_held = 0
         self.wished: list[Held] = []
         self.marked: list[Held] = []
         self.marking = trio.Event()
@@ -59,6 +61,10 @@ class Store:
         self.leases.append(lease)
         self.sent = set(sent)
         return self.swept.pop(0) if self.swept else Swept(0, (), {})
+
+    async def held_by(self, session_id: int) -> list[Held]:
+        self.asked_held += 1
+        return self.held
 
     async def save_progress(self, values: Sequence[tuple[int, int, str]]) -> None:
         self.progress += values
@@ -226,3 +232,16 @@ async def test_a_worker_that_was_told_frozen_gets_nothing_until_it_is_told_other
     assert isinstance(reply, HeartbeatReply)
     assert reply.lease is Lease.RENEWED
     assert bench.link.may_get_work(trio.current_time(), 3.0)
+
+
+async def test_what_the_table_gave_to_others_unheard_leaves_the_books_in_the_end(autojump_clock: MockClock) -> None:
+    bench = Bench()
+    await bench.beat(25)
+    assert (bench.link.held, bench.store.asked_held) == (1, 2)
+    bench.store.held = []  # the answer of a sweep was lost with its connection
+    await bench.beat(10)
+    assert (bench.link.held, bench.link.claims) == (0, {})
+    assert bench.cancels() == [Cancel([HELD], "unacknowledged")]
+    asked = bench.store.asked_held
+    await bench.beat(25)
+    assert bench.store.asked_held == asked  # who holds nothing for long is asked about nothing
