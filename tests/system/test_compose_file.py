@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from api.cli.probe import LIMIT
 from api.settings import load
 from api.settings_keys import BY_VARIABLE
 from api.settings_sources import from_env_file
@@ -56,6 +57,16 @@ def test_the_database_of_the_env_example_is_the_one_that_is_started() -> None:
     assert "://postgres:admin@postgres:5432/postgres" in url
     assert "${POSTGRES_PASSWORD:-admin}" in SERVICES["postgres"]
     assert "pg_isready, -h, 127.0.0.1" in SERVICES["postgres"]
+
+
+def test_commands_in_every_container_find_the_api() -> None:
+    assert "CALLBOARD_API_URL: http://scheduler:8080" in COMPOSE.split("x-settings:")[1].split("\nservices:")[0]
+
+
+def test_a_probe_may_take_as_long_as_it_waits() -> None:
+    timeout = re.search(r"^x-health:.*?\n  timeout: (\d+)s", COMPOSE, re.MULTILINE | re.DOTALL)
+    assert timeout is not None
+    assert int(timeout[1]) > LIMIT
 
 
 def test_every_setting_that_is_passed_on_exists() -> None:
