@@ -92,8 +92,9 @@ class Notifier:
             connection: Connection | None = None
             try:
                 connection = await connect(url, "callboard listener", None, 3.0)
-                for topic in TOPICS:
-                    await asyncio.wait_for(connection.add_listener(self.channel(topic), self._heard(topic)), 3.0)
+                async with asyncio.timeout(3.0):  # not wait_for, which can lose a cancel on Python 3.11
+                    for topic in TOPICS:
+                        await connection.add_listener(self.channel(topic), self._heard(topic))
                 self.connected, delay = True, 0.1
                 for topic in TOPICS:
                     self.notify(topic)
@@ -116,9 +117,11 @@ class Notifier:
         connection.add_termination_listener(lambda _: gone.set())
         while not gone.is_set():
             try:
-                await asyncio.wait_for(gone.wait(), PROBE_EVERY)
+                async with asyncio.timeout(PROBE_EVERY):
+                    await gone.wait()
             except TimeoutError:
-                await asyncio.wait_for(connection.fetchval("SELECT 1"), 5.0)
+                async with asyncio.timeout(5.0):
+                    await connection.fetchval("SELECT 1")
 
     def _heard(self, topic: str) -> Callable[..., None]:
         def callback(_: object, pid: int, *__: object) -> None:
