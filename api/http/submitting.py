@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from actors.model.errors import BadValue, IdempotencyConflict
 from actors.model.ports import FirstLook, Submitted
-from actors.model.task import Task, TaskState
+from actors.model.task import DEFAULT_MAX_TRIES, DEFAULT_QUEUE, Task, TaskState
 from api.http.problems import FieldProblem, Problem, invalid, problem_of
 from api.http.schemas import TaskBody, new_task, now_utc, validated, validated_batch
 from api.http.services import Services
@@ -80,6 +81,17 @@ def first_json(task_id: int, body: TaskBody, first: FirstLook) -> TaskJson:
             now=first.created_at,
         )
     )  # fmt: skip
+
+
+def assumed_look(body: TaskBody) -> FirstLook:
+    """For a stored task that can't be read at the moment; times by this node's clock."""
+    now = now_utc()
+    return FirstLook(
+        run_at=body.run_at or now + timedelta(seconds=body.delay or 0),
+        created_at=now,
+        queue=body.queue or DEFAULT_QUEUE,
+        max_tries=body.max_tries or DEFAULT_MAX_TRIES,
+    )
 
 
 def _hash(value: Any) -> bytes:

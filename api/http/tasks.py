@@ -16,7 +16,7 @@ from api.http.reading import answer, idempotency_key, no_query, read_items, read
 from api.http.schemas import EmptyBody, PatchBody, far_off, now_utc, validated
 from api.http.services import Services
 from api.http.shapes import attempt_json, page, task_json
-from api.http.submitting import BATCH, first_json, submit_batch, submit_one
+from api.http.submitting import BATCH, assumed_look, first_json, submit_batch, submit_one
 
 
 class Tasks:
@@ -48,7 +48,12 @@ class Tasks:
         if submitted.first is not None:
             shown = first_json(submitted.id, body, submitted.first)
         else:
-            shown = task_json(await self._existing(submitted.id))
+            try:
+                shown = task_json(await self._existing(submitted.id))
+            except (StorageError, Problem):
+                if not submitted.created:
+                    raise
+                shown = first_json(submitted.id, body, assumed_look(body))  # stored for certain: no call to repeat it
         if notice is not None:
             shown["notice"] = notice
         return answer(shown, 201 if submitted.created else 200, where)
