@@ -12,6 +12,7 @@ help:
 	@echo "make up      start the system and stay"
 	@echo "make test    lint, types, import contracts and tests"
 	@echo "make lint    the same without the tests"
+	@echo "make wheel   build dist/callboard-*.whl"
 	@echo "make protos  generate the wire code from protos/"
 
 # Where the venv module lacks ensurepip, pip installs from outside.
@@ -47,7 +48,7 @@ test: lint
 protos: $(DEV)
 	$(BIN)/python -m protos.generate
 
-wheel: $(DEV)
+wheel: | $(BIN)/python
 	$(BIN)/python -m pip wheel -q --no-deps -w dist .
 
 clean:

@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 USER_PATH = "CALLBOARD_USER_PATH"  # folders for sys.path of executors, joined with os.pathsep
-_NEEDED = ("trio_asyncio", "grpclib", "betterproto2", "asyncpg", "quart_trio", "hypercorn", "typer", "rich")
+_NEEDED = (
+    "trio_asyncio", "grpclib", "betterproto2", "asyncpg", "quart_trio", "hypercorn", "pydantic", "typer", "rich",
+)  # fmt: skip
 
 
 def rooms() -> Path | None:
