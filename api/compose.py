@@ -91,7 +91,8 @@ async def _run_roles(settings: Settings, stopping: Stopping) -> None:
                 server_stops.set()
 
             facts = {**await nursery.start(work), **facts}
-        tell_ready(settings, facts)
+        if not stopping.asked.is_set():
+            tell_ready(settings, facts)
 
 
 async def _watch_signals(stopping: Stopping, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:

@@ -71,7 +71,10 @@ class ServerNode:
             await self._keep(outer, storage, "probe", self.health.run)
             storage.enter("running")
             self.ports["http"] = await self._keep(outer, self.root, "http server", self._serve_http)
-            await self._prepare_database()
+            if not await self._prepared(stopping):
+                task_status.started({})  # stopped before it was ready
+                outer.cancel_scope.cancel("stopping")
+                return
             async with trio.open_nursery() as inner:
                 await self._start_actors(inner)
                 self.health.started = True
@@ -90,6 +93,22 @@ class ServerNode:
 
     async def _keep(self, nursery: trio.Nursery, parent: TreeNode, name: str, run: Run) -> Any:
         return await nursery.start(partial(keep_running, name, run, BRANCH, node=parent.child(name)))
+
+    async def _prepared(self, stopping: trio.Event) -> bool:
+        """Whether the database was ready before somebody asked to stop."""
+        ready = False
+        async with trio.open_nursery() as nursery:
+
+            async def prepare() -> None:
+                nonlocal ready
+                await self._prepare_database()
+                ready = True
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(prepare)
+            await stopping.wait()
+            nursery.cancel_scope.cancel("stopping")
+        return ready
 
     async def _prepare_database(self) -> None:
         """Applies or checks the migrations; waits for a database that is away. Raises StorageRefused."""

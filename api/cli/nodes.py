@@ -106,7 +106,7 @@ def api(
     http_port: options.HttpPort = None,
     grpc_port: options.GrpcPort = None,
 ) -> None:
-    """Run an api node: HTTP for clients, and the dashboard."""
+    """Run an api node: HTTP for clients."""
     run_roles({"roles": "api", "data": data, "host": host, "http_port": http_port, "grpc_port": grpc_port})
 
 
