@@ -10,7 +10,7 @@ import trio
 
 from actors.coordinator.membership import Link
 from actors.model.columns import Outcomes, Verdict
-from actors.model.errors import StorageError
+from actors.model.errors import StorageRefused, StorageUnavailable
 from actors.model.link import Committed, Report
 from actors.model.ports import DispatchStore
 from actors.runtime.mailbox import Address, drain_into
@@ -64,17 +64,32 @@ class Completer:
                         self._idle.set()
 
     async def _commit(self, batch: list[Finished]) -> None:
+        """A report that can't be stored ends up alone, and costs its own link: the worker keeps it and comes again."""
+        try:
+            verdicts = await self._store_in_the_end(merge([one.report.outcomes for one in batch]))
+        except Exception as error:
+            if len(batch) > 1:
+                for one in batch:
+                    await self._commit([one])
+                return
+            link = batch[0].link
+            log.error("a report of worker %s can't be stored", link.worker.id, exc_info=error)
+            link.scope.cancel("its report can't be stored")
+            return
+        self._answer(batch, verdicts)
+
+    async def _store_in_the_end(self, outcomes: Outcomes) -> list[Verdict]:
         """Goes on until the database takes it: the workers keep what is not acknowledged."""
-        outcomes = merge([one.report.outcomes for one in batch])
         delay = 0.05
         while True:
             try:
-                verdicts = await self._store.complete(outcomes)
-                break
-            except StorageError as error:
+                return await self._store.complete(outcomes)
+            except (StorageUnavailable, StorageRefused) as error:
                 log.warning("%d outcomes wait for the database: %s", len(outcomes), error)
                 await trio.sleep(delay)
                 delay = min(1.0, delay * 2)
+
+    def _answer(self, batch: list[Finished], verdicts: list[Verdict]) -> None:
         start = 0
         for one in batch:
             end = start + len(one.report.outcomes)
