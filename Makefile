@@ -35,7 +35,7 @@ demo: $(RUNTIME)
 	$(BIN)/callboard demo
 
 up: $(RUNTIME)
-	$(BIN)/callboard up
+	$(BIN)/callboard up --app examples/handlers.py
 
 lint: $(DEV)
 	$(BIN)/ruff check .

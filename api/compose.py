@@ -59,6 +59,11 @@ async def run_node(settings: Settings) -> int:
         code = _say(refused, CONFIGURATION)
     except* RestartLimitReached as group:
         code = code or _say(group, GAVE_UP)
+    except* Exception as group:
+        log.error("the node ends on an unexpected error", exc_info=group)
+        for error in leaves(group):
+            print(f"error: unexpected {type(error).__name__}: {error}", file=sys.stderr)
+        code = code or GAVE_UP
     return code
 
 
@@ -81,8 +86,11 @@ async def _run_roles(settings: Settings, stopping: Stopping) -> None:
             from api.server_node import run_server  # here: a worker node loads no database driver
 
             tree = root.child("server", "supervisor") if works else root
-            facts = await nursery.start(run_server, settings, tree, server_stops)
-        if works:
+            async with trio.open_nursery() as starting:
+                starting.start_soon(_pass_on, stopping.asked, server_stops)  # it may wait for the database for long
+                facts = await nursery.start(run_server, settings, tree, server_stops)
+                starting.cancel_scope.cancel("started")
+        if works and not server_stops.is_set():
             from api.worker_node import run_worker  # here: a server node loads no crew
 
             async def work(*, task_status: trio.TaskStatus[Any]) -> None:
@@ -93,6 +101,11 @@ async def _run_roles(settings: Settings, stopping: Stopping) -> None:
             facts = {**await nursery.start(work), **facts}
         if not stopping.asked.is_set():
             tell_ready(settings, facts)
+
+
+async def _pass_on(asked: trio.Event, stop: trio.Event) -> None:
+    await asked.wait()
+    stop.set()
 
 
 async def _watch_signals(stopping: Stopping, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:

@@ -28,14 +28,16 @@ log = logging.getLogger(__name__)
 
 CRASHES, PERIOD = 5, 60.0  # more crashes than this in so many seconds: give up
 READY_LIMIT = 60.0
+GAVE_UP = 70
 CONFIGURATION = 78  # a child that says this would say it again: never restarted
 
 
 class ChildRefused(CallboardError):
     """A child ended because a person must act; it has said why on stderr."""
 
-    def __init__(self, name: str, code: int) -> None:
-        super().__init__(f"{name} can't run (exit code {code}): its own message above says what to change")
+    def __init__(self, name: str, code: int, how: str = "") -> None:
+        how = how or f"exit code {code}"
+        super().__init__(f"{name} can't run ({how}): its own message above says what to change")
         self.code = code
 
 
@@ -79,7 +81,10 @@ class Child:
         self._settings, self._lifeline, self._stop_limit, self._hurry = settings, lifeline, stop_limit, hurry
 
     async def keep(self, *, task_status: trio.TaskStatus[dict[str, Any]] = trio.TASK_STATUS_IGNORED) -> None:
-        """Starts it again whenever it ends, until cancelled. Started means that it said it is ready."""
+        """Starts it again whenever it ends, until cancelled. Started means that it said it is ready.
+
+        Raises ChildRefused when it asks for a person or ends before it was ever ready, RestartLimitReached later.
+        """
         crashes: deque[float] = deque()
         started = False
         while True:
@@ -94,6 +99,8 @@ class Child:
                 await self._stop(process)
             if code == CONFIGURATION:
                 raise ChildRefused(self.name, code)
+            if not started:  # another start would most likely say the same
+                raise ChildRefused(self.name, GAVE_UP, f"it was never ready; {_how(code)}")
             if code == 0:  # an operator drained it
                 log.warning("%s (process %s) was asked to end, and has; it is not started again", self.name, self.pid)
                 await trio.sleep_forever()
@@ -132,7 +139,7 @@ class Child:
                     return False
                 line += part
         if not line.endswith(b"\n"):
-            log.warning("%s did not get ready within %g s; starting it again", self.name, READY_LIMIT)
+            log.warning("%s did not get ready within %g s; it is killed", self.name, READY_LIMIT)
             process.kill()
             return False
         self.ready = json.loads(line)
@@ -149,7 +156,7 @@ class Child:
                 await process.wait()
 
     async def _after_crash(self, crashes: deque[float], code: int) -> None:
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        how = _how(code)
         log.warning("%s (process %s) ended by itself with %s; starting it again", self.name, self.pid, how)
         now = trio.current_time()
         crashes.append(now)
@@ -158,3 +165,7 @@ class Child:
         if len(crashes) > CRASHES:
             raise RestartLimitReached(f"{self.name} ended {len(crashes)} times in {PERIOD:g} s, last with {how}")
         await trio.sleep(0.1 * 2 ** (len(crashes) - 1))
+
+
+def _how(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

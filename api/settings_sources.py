@@ -18,6 +18,7 @@ _LINE = re.compile(
     """,
     re.VERBOSE,
 )
+_FLAGS = {"api_url": "--url", "coordinator_addresses": "--coordinator", "worker_name": "--name"}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 # Kubernetes sets such variables for a service that is called callboard.
 _SERVICE_LINK = re.compile(r"CALLBOARD_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
@@ -133,7 +134,7 @@ def from_flags(flags: Mapping[str, Any]) -> Source:
     source = Source()
     for name, value in flags.items():
         if value is not None and value != []:
-            source[name] = Found(as_text(value), "--" + name.replace("_", "-"), "command line")
+            source[name] = Found(as_text(value), _FLAGS.get(name, "--" + name.replace("_", "-")), "command line")
     return source
 
 

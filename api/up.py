@@ -16,16 +16,18 @@ from typing import Any
 
 import trio
 
-from actors.model.errors import ConfigurationError
+from actors.model.errors import ConfigurationError, StorageUnavailable
 from api.app_check import check_apps
 from api.processes import Child, Hurry
 from api.settings import Settings
 from storage.embedded import EmbeddedServer
+from storage.url import DatabaseUrl, parse_url
 
 log = logging.getLogger(__name__)
 
 ADDRESS_FILE = "up.json"  # in the data folder while it runs: where client commands find it
 DEFAULTS: dict[str, Any] = {"profile": "fast", "drain": 2.0, "cancel_grace": 0.4, "log_level": "warning"}
+REACH_LIMIT = 5.0  # seconds that a given database has to accept a connection, before we give up
 # Together below the 5 s that a Ctrl-C may take; what the nodes leave of it belongs to PostgreSQL.
 STOP_LIMIT, WORKERS_LIMIT, SERVER_LIMIT, POSTGRES_IMMEDIATE = 4.7, 2.8, 1.0, 0.5
 
@@ -79,7 +81,8 @@ class Up:
     async def _database(self) -> AsyncIterator[str | None]:
         """The given URL, else that of the embedded server, which runs meanwhile; None when stopped before."""
         if self.settings.database_url:
-            yield self.settings.database_url
+            reached = await self._unless_stopping(lambda: reach(parse_url(str(self.settings.database_url))))
+            yield self.settings.database_url if reached else None
             return
         server = EmbeddedServer(self.settings.data)
         async with trio.open_nursery() as nursery:
@@ -206,6 +209,41 @@ def _port_problem(flag: str, host: str, port: int, error: OSError) -> str:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
+
+
+async def reach(url: DatabaseUrl, limit: float = REACH_LIMIT) -> None:
+    """Waits until something accepts connections there. Raises StorageUnavailable, which names host and port."""
+    problem: OSError = TimeoutError(errno.ETIMEDOUT, "no answer")
+    with trio.move_on_after(limit):
+        while True:
+            try:
+                local = url.host.startswith("/")
+                stream: trio.SocketStream = (
+                    await trio.open_unix_socket(f"{url.host}/.s.PGSQL.{url.port}")
+                    if local
+                    else await trio.open_tcp_stream(url.host, url.port)
+                )
+            except OSError as error:
+                problem = error
+                await trio.sleep(0.2)
+            else:
+                await stream.aclose()
+                return
+    raise StorageUnavailable(
+        f"no PostgreSQL answers (DATABASE_URL, {url.host}:{url.port}): {_plainly(problem)}; start it or correct "
+        "DATABASE_URL; without it a PostgreSQL of its own is started"
+    )
+
+
+def _plainly(error: OSError) -> str:
+    """The reason at the bottom: what tries several addresses reports a group."""
+    cause: BaseException = error
+    while isinstance(cause, OSError) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    number = cause.errno if isinstance(cause, OSError) else None
+    return os.strerror(number) if number is not None and number > 0 else str(cause)
 
 
 async def run_up(settings: Settings, say: Callable[[dict[str, Any]], None]) -> int:

@@ -154,6 +154,7 @@ async def run_worker(
     imported, RestartLimitReached when executors or the link keep crashing.
     """
     if not settings.app:
-        log.warning("no app is given (--app): this worker knows no handler and will get no work")
+        say = log.info if settings.ready_fd is not None else log.warning  # a supervisor says it once for all
+        say("no app is given (--app): this worker knows no handler and will get no work")
     async with open_loop():
         await WorkerNode(settings, root, beside or {}).run(stopping, task_status=task_status)

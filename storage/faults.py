@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 
 import asyncpg
@@ -68,6 +69,19 @@ def had_no_effect(error: BaseException) -> bool:
     return isinstance(error, _WITHOUT_EFFECT)
 
 
+def _why_unreachable(error: BaseException) -> str | None:
+    """In words, where the driver gives numbers."""
+    match error:
+        case socket.gaierror():
+            return "no such host name: correct DATABASE_URL"
+        case ConnectionRefusedError():
+            return "nothing accepts connections there: start PostgreSQL, or correct DATABASE_URL"
+        case FileNotFoundError():
+            return "there is no such socket: start PostgreSQL, or correct DATABASE_URL"
+        case _:
+            return None
+
+
 def translated(error: BaseException) -> BaseException:
     """Ours for the driver's: nothing of asyncpg leaves this room. What is neither travels as it is."""
     text = " ".join(str(error).split())[:300]
@@ -80,7 +94,7 @@ def translated(error: BaseException) -> BaseException:
     if isinstance(error, _INPUT):
         return BadValue("value", text)
     if isinstance(error, AGAIN):
-        return StorageUnavailable(f"the database does not answer: {type(error).__name__}: {text}")
+        return StorageUnavailable(f"the database does not answer: {_why_unreachable(error) or text}")
     if isinstance(error, asyncpg.PostgresError):
         code = error.sqlstate or ""
         kind = StorageUnavailable if code[:2] in ("08", "40", "53", "55", "57", "58") else StorageError

@@ -20,6 +20,8 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self.url = api_url(settings)
+        if settings.token and not settings.token.isascii():
+            raise CommandFailed("the token has letters that no header carries (--token): use ASCII ones", BAD_DATA)
         headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
         # No proxy of the environment: the API is our own, and mostly on this machine.
         self._http = httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=75, trust_env=False)
@@ -70,10 +72,12 @@ def explain(response: httpx.Response, path: str) -> str:
     try:
         problem = response.json()
         detail = problem.get("detail") or problem.get("title") or response.reason_phrase
-        parts = [f"{one.get('field')}: {one.get('detail')}" for one in problem.get("errors") or []]
+        errors = problem.get("errors") or []
+        parts = [f"{one['field']}: {one.get('detail')}" if one.get("field") else one.get("detail") for one in errors]
     except (ValueError, AttributeError):
         detail, parts = response.reason_phrase, []
     hint = "; set CALLBOARD_TOKEN to the token of this system" if response.status_code == 401 else ""
+    parts = [part for part in parts if part not in detail]
     listed = f": {'; '.join(parts)}" if parts else ""
     return f"{detail} ({path}, status {response.status_code}){listed}{hint}".replace("\n", " ")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Iterator
 
 from actors.model.errors import (
@@ -34,15 +36,26 @@ class CommandFailed(CallboardError):
 
 
 def say_error(error: BaseException) -> int:
-    """Prints every error on purpose as its lines; returns the exit code. Anything else is raised again."""
+    """Prints every error as its lines; returns the exit code.
+
+    One that nobody raised on purpose is a fault of ours: its traceback is shown with CALLBOARD_LOG_LEVEL=debug.
+    """
     leaves = list(_leaves(error))
-    unexpected = next((leaf for leaf in leaves if not isinstance(leaf, CallboardError)), None)
-    if unexpected is not None:
-        raise error
-    lines = [line for leaf in leaves for line in (str(leaf) or type(leaf).__name__).splitlines()]
+    if os.environ.get("CALLBOARD_LOG_LEVEL", "").lower() == "debug":
+        traceback.print_exception(error)
+    lines = [line for leaf in leaves for line in _lines(leaf)]
     for line in dict.fromkeys(lines):
         print(f"error: {line}", file=sys.stderr)
     return max((_code(leaf) for leaf in leaves), default=FAILED)
+
+
+def _lines(error: BaseException) -> list[str]:
+    if isinstance(error, CallboardError):
+        return (str(error) or type(error).__name__).splitlines()
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({os.path.basename(frames[-1].filename)} line {frames[-1].lineno})" if frames else ""
+    text = " ".join(str(error).split())
+    return [f"unexpected {type(error).__name__}{where}: {text}; CALLBOARD_LOG_LEVEL=debug shows the way there"]
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -63,5 +76,7 @@ def _code(error: BaseException) -> int:
             return UNAVAILABLE
         case RestartLimitReached():
             return GAVE_UP
-        case _:
+        case CallboardError():
             return FAILED
+        case _:
+            return GAVE_UP

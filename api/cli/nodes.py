@@ -47,7 +47,10 @@ def up(
         if settings.output == "json":
             print(json.dumps(addresses), flush=True)
         else:
-            print(f"Callboard is up: {addresses['url']}  ({settings.workers} workers)", flush=True)
+            plural = "worker" if settings.workers == 1 else "workers"
+            print(f"Callboard is up: {addresses['url']}  ({settings.workers} {plural})", flush=True)
+            if settings.workers and not settings.app:
+                print("No handlers are loaded, so tasks will wait: name your Python file with --app FILE", flush=True)
 
     _exit(trio.run(run_up, settings, say))
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
@@ -21,9 +21,23 @@ _COLOURS = {
 }  # fmt: skip
 
 
+_NOTHING: tuple[Any, ...] = (None, [], {}, "")
+
+
 def console() -> Console:
     """A width that does not break lines when nobody looks at a terminal."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+
+
+def say(what: RenderableType) -> None:
+    """Prints it; without the blanks that fill lines up where a program may read them."""
+    to = console()
+    if to.is_terminal:
+        to.print(what)
+        return
+    with to.capture() as captured:
+        to.print(what)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def as_json(value: Any) -> None:
@@ -31,16 +45,17 @@ def as_json(value: Any) -> None:
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: str) -> None:
-    """One line a row; `empty` is said when there is none."""
+    """One line a row, without columns that are empty in all; `empty` is said when there is no row."""
     if not rows:
-        console().print(empty)
+        print(empty)
         return
+    columns = [name for name in columns if any(row.get(name) not in _NOTHING for row in rows)]
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         grid.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         grid.add_row(*(_cell(name, row.get(name)) for name in columns))
-    console().print(grid)
+    say(grid)
 
 
 def record(value: Mapping[str, Any]) -> None:
@@ -49,14 +64,30 @@ def record(value: Mapping[str, Any]) -> None:
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")
     for name, field in value.items():
-        if field not in (None, [], {}, ""):
-            grid.add_row(name.replace("_", " "), _cell(name, field))
-    console().print(grid)
+        if field not in _NOTHING:
+            grid.add_row(name.replace("_", " "), _whole(name, field))
+    say(grid)
+
+
+def _whole(name: str, value: Any) -> str:
+    """Where there is room for all of it: errors with their traceback, progress in words, health by its parts."""
+    match value:
+        case {"type": kind, "message": message, **rest} if name == "error":
+            lines = [f"{kind}: {message}", *str(rest.get("traceback") or "").splitlines()]
+            return escape("\n".join(lines))
+        case {"done": done, "total": total, **rest} if name == "progress":
+            note = f" ({rest['message']})" if rest.get("message") else ""
+            return escape((f"{done} of {total}" if total is not None else str(done)) + note)
+        case {"status": dict(status), **rest} if name == "health":
+            facts = {**status, **rest}
+            return escape("\n".join(f"{part.replace('_', ' ')}: {fact}" for part, fact in facts.items()))
+        case _:
+            return _cell(name, value)
 
 
 def tree(node: Mapping[str, Any]) -> None:
     """A supervision tree with its restarts."""
-    console().print(_branch(node))
+    say(_branch(node))
 
 
 def _branch(node: Mapping[str, Any]) -> Tree:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -13,11 +13,21 @@ import typer
 from api.cli import options, show
 from api.cli.client import Client
 from api.cli.exits import BAD_DATA, FAILED, OK, TRY_AGAIN, CommandFailed
+from api.http import json_text
+from api.http.problems import Problem
 
+READ_LIMIT = 1 << 20  # bytes of arguments with all their blanks; the server takes no larger body
 FINAL = frozenset({"succeeded", "failed", "cancelled", "expired", "quarantined"})
 _COLUMNS = ("id", "name", "queue", "state", "attempt", "tries", "worker", "created_at", "finished_at")
 
 tasks = typer.Typer(help="Look at tasks and change them.", no_args_is_help=True)
+
+
+def finite(value: float | None) -> float | None:
+    """A callback for options in seconds: `nan` and `inf` are numbers to Python, and no times."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number of seconds")
+    return value
 
 
 def submit(
@@ -25,14 +35,18 @@ def submit(
     args: Annotated[str | None, typer.Option("--args", help="JSON object, @FILE, or @- for stdin.")] = None,
     queue: Annotated[str | None, typer.Option("--queue")] = None,
     priority: Annotated[int | None, typer.Option("--priority", help="1 urgent to 4 background.")] = None,
-    delay: Annotated[float | None, typer.Option("--delay", help="Seconds from now.")] = None,
+    delay: Annotated[float | None, typer.Option("--delay", help="Seconds from now.", callback=finite)] = None,
     run_at: Annotated[str | None, typer.Option("--run-at", help="A time like 2026-01-31T12:00:00Z.")] = None,
     max_tries: Annotated[int | None, typer.Option("--max-tries")] = None,
-    timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds for one attempt.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", help="Seconds for one attempt.", callback=finite)
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="Repeatable.")] = None,
     idempotency_key: Annotated[str | None, typer.Option("--idempotency-key")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until it is final; exit 1 if it did not succeed.")] = False,
-    wait_limit: Annotated[float | None, typer.Option("--wait-limit", help="Seconds; then exit 75.")] = None,
+    wait_limit: Annotated[
+        float | None, typer.Option("--wait-limit", min=0, help="Wait so many seconds; then exit 75.", callback=finite)
+    ] = None,
     url: options.Url = None,
     token: options.Token = None,
     output: options.Output = None,
@@ -43,36 +57,54 @@ def submit(
         "name": name, "args": read_args(args), "queue": queue, "priority": priority, "delay": delay, "run_at": run_at,
         "max_tries": max_tries, "timeout": timeout, "tags": tag or None,
     }  # fmt: skip
-    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
+    headers = None if idempotency_key is None else {"Idempotency-Key": _header(idempotency_key)}
+    waits = wait or wait_limit is not None
     with Client(settings) as client:
         task = client.post("/tasks", {name: value for name, value in body.items() if value is not None}, headers)
-        if wait or wait_limit is not None:
+        if waits:
             task = wait_final(client, str(task["id"]), wait_limit)
     _show_one(task, settings.output)
-    if wait and task["state"] != "succeeded":
+    if waits and task["state"] != "succeeded":
         raise typer.Exit(FAILED if task["state"] in FINAL else TRY_AGAIN)
     raise typer.Exit(OK)
 
 
 def read_args(text: str | None) -> dict[str, Any]:
-    """The arguments: JSON as given, from a file, or from stdin."""
+    """The arguments: JSON as given, from a file, or from stdin. As strict as the server that will read them."""
     if text is None:
         return {}
-    where = "--args"
+    where, raw = "--args", text.encode(errors="surrogateescape")
     if text.startswith("@"):
         where = "stdin" if text == "@-" else text[1:]
         try:
-            text = sys.stdin.read() if text == "@-" else Path(text[1:]).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise CommandFailed(f"can't read the arguments ({where}): {error}", BAD_DATA) from None
+            raw = _read(text[1:])
+        except OSError as error:
+            raise CommandFailed(f"can't read the arguments ({where}): {error.strerror}", BAD_DATA) from None
+    if len(raw) > READ_LIMIT:
+        raise CommandFailed(f"the arguments are too large ({where}): at most 256 KiB; pass a reference", BAD_DATA)
     try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise CommandFailed(f'the arguments are not JSON ({where}): {error}; write {{"x": 1}}', BAD_DATA) from None
+        value = json_text.parse(raw, "the text")
+    except Problem as problem:
+        detail = f'{problem.detail}; write an object, {{"x": 1}}'
+        raise CommandFailed(f"can't take the arguments ({where}): {detail}", BAD_DATA) from None
     if not isinstance(value, dict):
         raise CommandFailed(
             f'the arguments are {_json_kind(value)} ({where}): write an object with their names, {{"x": 1}}', BAD_DATA
         )
+    return value
+
+
+def _read(name: str) -> bytes:
+    """At most one byte more than the server takes: a device never ends."""
+    if name == "-":
+        return sys.stdin.buffer.read(READ_LIMIT + 1)
+    with Path(name).open("rb") as file:
+        return file.read(READ_LIMIT + 1)
+
+
+def _header(value: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise CommandFailed("the key has letters that no header carries (--idempotency-key): use ASCII ones", BAD_DATA)
     return value
 
 
@@ -115,7 +147,7 @@ def list_tasks(
         return
     show.table(page["items"], _COLUMNS, empty="no tasks")
     if page.get("next_cursor"):
-        show.console().print(f"[dim]more: --cursor {page['next_cursor']}[/dim]")
+        show.say(f"[dim]more: --cursor {page['next_cursor']}[/dim]")
 
 
 @tasks.command("get")

@@ -34,7 +34,19 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["tasks", "list"], 69, "no Callboard answers (http://127.0.0.1:9)"),
         (["submit", "f", "--args", "[1]"], 65, "an array"),
         (["submit", "f", "--args", "{"], 65, "not JSON"),
-        (["submit", "f", "--args", "@missing.json"], 65, "missing.json"),
+        (["submit", "f", "--args", '{"x": NaN}'], 65, "NaN is not JSON"),
+        (["submit", "f", "--args", '{"x": 1, "x": 2}'], 65, "twice"),
+        (["submit", "f", "--args", '{"x": "\\u0000"}'], 65, "x: contains a NUL"),
+        (["submit", "f", "--args", "@missing.json"], 65, "(missing.json): No such file"),
+        (["submit", "f", "--args", "@."], 65, "Is a directory"),
+        (["submit", "f", "--args", "@/dev/zero"], 65, "too large"),
+        (["submit", "f", "--delay", "nan"], 2, "no number of seconds"),
+        (["submit", "f", "--timeout", "inf"], 2, "no number of seconds"),
+        (["submit", "f", "--wait-limit", "nan"], 2, "--wait-limit"),
+        (["submit", "f", "--idempotency-key", "é"], 65, "--idempotency-key"),
+        (["tasks", "list", "--token", "é"], 65, "--token"),
+        (["tasks", "list", "--url", "ftp://x"], 78, '--url="ftp://x"'),
+        (["worker", "--coordinator", "ftp://x"], 78, '--coordinator="ftp://x"'),
         (["up", "--workers", "x"], 78, '--workers="x"'),
         (["up", "--host", "0.0.0.0"], 78, "CALLBOARD_TOKEN"),
         (["tasks", "list", "--output", "xml"], 78, "table or json"),
@@ -72,9 +84,14 @@ def test_codes(error: Exception, code: int) -> None:
     assert say_error(error) == code
 
 
-def test_an_unexpected_error_is_not_hidden() -> None:
-    with pytest.raises(ZeroDivisionError):
-        say_error(ZeroDivisionError())
+def test_an_unexpected_error_is_one_line_too_and_its_traceback_can_be_had(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert say_error(ZeroDivisionError("x")) == 70
+    assert capsys.readouterr().err.startswith("error: unexpected ZeroDivisionError: x")
+    monkeypatch.setenv("CALLBOARD_LOG_LEVEL", "debug")
+    assert say_error(ZeroDivisionError("x")) == 70
+    assert "\nerror: unexpected" in capsys.readouterr().err
 
 
 def test_arguments_from_a_file(tmp_path: Path) -> None:
@@ -87,6 +104,8 @@ def test_a_problem_document_becomes_one_line() -> None:
     problem = {"detail": "2 values are wrong", "errors": [{"field": "delay", "detail": "must not be negative"}]}
     text = explain(httpx.Response(422, json=problem), "/tasks")
     assert text == "2 values are wrong (/tasks, status 422): delay: must not be negative"
+    twice = {"detail": "delay: is negative", "errors": [{"field": "delay", "detail": "is negative"}]}
+    assert explain(httpx.Response(422, json=twice), "/tasks") == "delay: is negative (/tasks, status 422)"
     assert explain(httpx.Response(502, text="<html>"), "/tasks") == "Bad Gateway (/tasks, status 502)"
 
 
