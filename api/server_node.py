@@ -160,7 +160,11 @@ class ServerNode:
     async def _serve_http(self, *, task_status: trio.TaskStatus[int]) -> None:
         port = self.ports.get("http") or self.settings.http_port
         await serve_http(
-            create_app(self.services), host=self.settings.host, port=port, name="api", task_status=task_status
+            create_app(self.services),
+            host=self.settings.host,
+            port=port,
+            name=" and ".join(self.settings.roles),
+            task_status=task_status,
         )
 
     async def _serve_grpc(self, *, task_status: trio.TaskStatus[int]) -> None:

@@ -242,8 +242,9 @@ def _plainly(error: OSError) -> str:
         cause = cause.__cause__
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
-    number = cause.errno if isinstance(cause, OSError) else None
-    return os.strerror(number) if number is not None and number > 0 else str(cause)
+    if isinstance(cause, socket.gaierror) or not isinstance(cause, OSError) or cause.errno is None:
+        return str(getattr(cause, "strerror", None) or cause)
+    return os.strerror(cause.errno)
 
 
 async def run_up(settings: Settings, say: Callable[[dict[str, Any]], None]) -> int:

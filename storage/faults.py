@@ -88,7 +88,8 @@ def translated(error: BaseException) -> BaseException:
     if isinstance(error, pg.QueryCanceledError):
         return StorageTimeout(f"the database gave up a statement: {text}")
     if isinstance(error, _REFUSED):
-        return StorageRefused(f"the database refused: {text}")
+        wrong_address = isinstance(error, pg.InvalidAuthorizationSpecificationError | pg.InvalidCatalogNameError)
+        return StorageRefused(f"the database refused: {text}{': correct DATABASE_URL' if wrong_address else ''}")
     if isinstance(error, _SCHEMA):
         return StorageRefused(f"the schema does not fit this program ({text}): run `callboard db migrate`")
     if isinstance(error, _INPUT):

@@ -82,10 +82,12 @@ async def keep_running(
         except Exception as error:
             # Before any await: a Cancelled raised by the sleep below would replace the crash.
             node.last_error = describe(error)[:500]
-            log.error("%s crashed: %s", name, node.last_error, exc_info=error)
+            mistaken = any(isinstance(leaf, ConfigurationError) for leaf in leaves(error))
+            if not mistaken:  # else it travels on, to where it is said in its own words
+                log.error("%s crashed: %s", name, node.last_error, exc_info=error)
             if on_crash is not None:
                 on_crash(error)
-            if any(isinstance(leaf, ConfigurationError) for leaf in leaves(error)):
+            if mistaken:
                 node.enter("gave_up")
                 raise
             now = trio.current_time()
