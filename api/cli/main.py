@@ -36,6 +36,9 @@ app.add_typer(db.db, name="db")
 
 def run(arguments: list[str] | None = None) -> None:
     """Runs one command and exits with its code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the caller closed it; Python then has no object for it
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process lives
     raise SystemExit(main(sys.argv[1:] if arguments is None else arguments))
 
 

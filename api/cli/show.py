@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,8 @@ _COLOURS = {
 }  # fmt: skip
 
 
+_NARROW = 120  # letters
+_LONG = frozenset({"name", "queue", "queues", "handlers"})  # what a person named may take several lines
 _NOTHING: tuple[Any, ...] = (None, [], {}, "")
 
 
@@ -44,15 +46,23 @@ def as_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=None if isinstance(value, str) else 2))
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: str) -> None:
-    """One line a row, without columns that are empty in all; `empty` is said when there is no row."""
+def table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: str, roomy: Collection[str] = ()
+) -> None:
+    """One line a row, without columns that are empty in all; `empty` is said when there is no row.
+
+    The `roomy` columns are left out where the terminal is narrow.
+    """
     if not rows:
         print(empty)
         return
-    columns = [name for name in columns if any(row.get(name) not in _NOTHING for row in rows)]
+    hidden = roomy if console().width < _NARROW else ()
+    columns = [name for name in columns if name not in hidden and any(row.get(name) not in _NOTHING for row in rows)]
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        grid.add_column(name.replace("_", " "), overflow="fold")
+        grid.add_column(
+            name.replace("_", " "), overflow="fold", no_wrap=name not in _LONG, min_width=8 if name in _LONG else None
+        )
     for row in rows:
         grid.add_row(*(_cell(name, row.get(name)) for name in columns))
     say(grid)

@@ -62,7 +62,15 @@ def submit(
     with Client(settings) as client:
         task = client.post("/tasks", {name: value for name, value in body.items() if value is not None}, headers)
         if waits:
-            task = wait_final(client, str(task["id"]), wait_limit)
+            try:
+                task = wait_final(client, str(task["id"]), wait_limit)
+            except KeyboardInterrupt:
+                again = f"callboard tasks get {task['id']} --wait"
+                print(
+                    f"error: waiting was interrupted; task {task['id']} was posted and goes on: {again}",
+                    file=sys.stderr,
+                )
+                raise
     _show_one(task, settings.output)
     if waits and task["state"] != "succeeded":
         raise typer.Exit(FAILED if task["state"] in FINAL else TRY_AGAIN)
@@ -145,7 +153,7 @@ def list_tasks(
     if settings.output == "json":
         show.as_json(page)
         return
-    show.table(page["items"], _COLUMNS, empty="no tasks")
+    show.table(page["items"], _COLUMNS, empty="no tasks", roomy=("queue", "tries", "finished_at"))
     if page.get("next_cursor"):
         show.say(f"[dim]more: --cursor {page['next_cursor']}[/dim]")
 

@@ -11,6 +11,7 @@ from api.cli.client import Client
 from api.cli.exits import FAILED, CommandFailed
 
 _COLUMNS = ("id", "name", "state", "slots", "running", "queues", "handlers", "version", "address", "last_seen")
+_ROOMY = ("name", "version", "address")  # the id begins with the name
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id, or a name that only one worker has.")]
 
 workers = typer.Typer(help="Look at workers and steer them.", no_args_is_help=True)
@@ -25,7 +26,7 @@ def list_workers(url: options.Url = None, token: options.Token = None, output: o
     if settings.output == "json":
         show.as_json(page)
     else:
-        show.table(page["items"], _COLUMNS, empty="no workers are connected")
+        show.table(page["items"], _COLUMNS, empty="no workers are connected", roomy=_ROOMY)
 
 
 @workers.command()

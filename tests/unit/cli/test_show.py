@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from api.cli import show
 
@@ -30,3 +31,14 @@ def test_an_error_and_its_traceback_are_lines(capsys: pytest.CaptureFixture[str]
 def test_long_results_are_not_broken_into_lines(capsys: pytest.CaptureFixture[str]) -> None:
     show.record({"result": "x" * 1_000})
     assert capsys.readouterr().out == f"result  {'x' * 1_000}\n"
+
+
+def test_on_a_narrow_terminal_names_stay_and_roomy_columns_go(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show, "console", lambda: Console(width=30, highlight=False))
+    rows = [{"id": "1" * 14, "name": "thumbnail", "state": "succeeded", "tries": 7}]
+    show.table(rows, ("id", "name", "state", "tries"), empty="", roomy=("tries",))
+    lines = capsys.readouterr().out.splitlines()
+    assert "tries" not in lines[0]
+    assert "thumb" in lines[1]
