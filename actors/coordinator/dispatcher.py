@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from actors.coordinator.rules import CLAIM, LEAD, PATIENCE, ceiling, round_robin
 from actors.model.errors import StorageError, StorageTimeout
 from actors.model.lease import LeaseTerms
 from actors.model.ports import Claimed, ClaimOffer, DispatchStore, Lane, Posted
+from actors.runtime import chance
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class Dispatcher:
 
     async def _claim(self, links: Sequence[Link], lanes: Sequence[int], turns: Sequence[int]) -> tuple[int, int]:
         """Claims for one group; how many were assigned, and how many were seen to be due."""
-        key = uuid.uuid4().bytes
+        key = chance.key()
         sessions = [(link.session.id, link.session.epoch) for link in links]
         self.claiming.add(key)
         try:
@@ -192,7 +192,7 @@ class Dispatcher:
                 links[turn].held += 1
             sessions = [(link.session.id, link.session.epoch) for link in links]
             terms = self._terms
-            offer = ClaimOffer(uuid.uuid4().bytes, lanes, sessions, turns, terms.ack_window, terms.claim_margin)
+            offer = ClaimOffer(chance.key(), lanes, sessions, turns, terms.ack_window, terms.claim_margin)
             self.claiming.add(offer.lease_key)
             return Loan(offer, links)
         return None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import random
 import time
 
 import trio
 
+from actors.runtime import chance
+
 
 async def pause(period: float, jitter: float = 0.1) -> None:
     """Sleeps `period` seconds ± `jitter` of it."""
-    await trio.sleep(period * random.uniform(1 - jitter, 1 + jitter))
+    await trio.sleep(period * chance.uniform(1 - jitter, 1 + jitter))
 
 
 async def wait_hint(hints: trio.MemoryReceiveChannel[None], at_most: float) -> bool:

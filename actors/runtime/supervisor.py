@@ -8,7 +8,6 @@ A missing database or peer is the child's own business; a crash is the superviso
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 import trio
 
 from actors.model.errors import ConfigurationError, RestartLimitReached
+from actors.runtime import chance
 from actors.runtime.tree import TreeNode
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class RestartPolicy:
     def delay(self, restarts: int) -> float:
         """Seconds before the restart; `restarts` counts those within the window."""
         ceiling = min(self.max_delay, self.first_delay * 2.0 ** (restarts - 1))
-        return random.uniform(0.5, 1.0) * ceiling
+        return chance.uniform(0.5, 1.0) * ceiling
 
 
 def leaves(error: BaseException) -> list[BaseException]:

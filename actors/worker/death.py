@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import signal
 from collections import deque
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.model.columns import Outcome, Outcomes
+from actors.runtime import chance
 from actors.worker.books import BY_WISH, Books, End
 
 CRASH_PERIOD = 60.0  # seconds in which crashes add up
@@ -112,4 +112,4 @@ class Backoff:
         count = len(self._crashes)
         if count == 1:
             return 0.0
-        return random.uniform(0.5, 1.0) * min(self.cap, self.first * 2.0 ** (count - 2))
+        return chance.uniform(0.5, 1.0) * min(self.cap, self.first * 2.0 ** (count - 2))

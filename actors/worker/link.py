@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -15,6 +14,7 @@ from actors.model import link as wire
 from actors.model.errors import LinkLost, LinkRejected
 from actors.model.lease import LeaseTerms
 from actors.model.worker import WorkerInfo
+from actors.runtime import chance
 from actors.runtime.periodic import boottime
 from actors.runtime.supervisor import describe, leaves
 from actors.worker.session import Executors, WorkerSession
@@ -103,7 +103,7 @@ class WorkerLink:
         first, left = self.lease.terms.reconnect_delay, self.lease.left()
         soon = failures <= len(self._known()) or (left is not None and left > 0)
         ceiling = first if soon else min(MAX_DELAY, first * 2.0 ** min(failures - 1, 10))
-        await trio.sleep(random.uniform(0.1, 1.0) * ceiling)
+        await trio.sleep(chance.uniform(0.1, 1.0) * ceiling)
 
     def _known(self) -> list[str]:
         """Configured addresses first, then those that coordinators told."""
@@ -223,7 +223,7 @@ class WorkerLink:
                     health=self._health(),
                 )
             )
-            due = trio.current_time() + self.lease.terms.heartbeat * random.uniform(0.9, 1.1)
+            due = trio.current_time() + self.lease.terms.heartbeat * chance.uniform(0.9, 1.1)
             await trio.sleep_until(due)
             lag = max(0.0, trio.current_time() - due)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +17,7 @@ import trio
 
 from actors.model.lease import LeaseTerms
 from actors.model.worker import WorkerInfo
+from actors.runtime import chance
 from actors.runtime.periodic import boottime
 from actors.runtime.supervisor import RestartPolicy, keep_running
 from actors.runtime.tree import TreeNode
@@ -68,7 +68,7 @@ class Worker:
     ) -> None:
         self.config, self.node, self.worker_id = config, node, config.id
         self.http_address: str | None = None  # told to coordinators; set before `run`
-        self._secret = secrets.token_bytes(32)
+        self._secret = chance.secret(32)
         self.crew = Crew(
             apps=config.apps,
             slots=config.slots,
