@@ -6,6 +6,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from actors.coordinator.tree import Coordinator
 from actors.model.errors import LinkError, StorageRefused, StorageUnavailable
 from actors.model.link import CoordinatorEnd
 from actors.runtime.aio import open_loop
+from actors.runtime.process_mark import this_process
 from actors.runtime.supervisor import RestartPolicy, Run, keep_running
 from actors.runtime.tree import TreeNode
 from actors.scheduler.intake import Intake
@@ -196,11 +198,17 @@ class ServerNode:
     # --- the tree ---------------------------------------------------------------------------------
 
     def own_tree(self) -> dict[str, Any]:
-        """This node's tree, with the trees of the workers that are linked here."""
+        """This node's tree, its lease terms and its process, with the trees of the workers that are linked here."""
         if self._coordinator is not None:
             self._coordinator.node.remote = self._coordinator.sessions.trees()
-        tree = self.root.as_json()
-        return {**tree, "name": f"server {self.id}", "roles": list(self.settings.roles)}
+        return {
+            **self.root.as_json(),
+            "name": f"server {self.id}",
+            "id": self.id,
+            "roles": list(self.settings.roles),
+            "lease": asdict(self.settings.lease),
+            **this_process(),
+        }
 
     async def supervision(self) -> list[dict[str, Any]]:
         """This node's tree, and those of all other live coordinators."""

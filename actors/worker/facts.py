@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from actors.runtime.process_mark import this_process
 from actors.worker.crew import Crew
 from actors.worker.link import WorkerLink
 
@@ -119,6 +120,7 @@ class Facts:
             "waiting": crew.waiting,
             "unacknowledged": self._link.ledger.unacknowledged,
             "descriptors": descriptors(),
+            **this_process(),
         }
 
     def running(self) -> list[dict[str, Any]]:

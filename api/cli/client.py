@@ -16,15 +16,18 @@ _CODES = {400: BAD_DATA, 401: NOT_ALLOWED, 403: NOT_ALLOWED, 413: BAD_DATA, 422:
 
 
 class Client:
-    """The API of one system. Every method raises CommandFailed with a message for a person."""
+    """The API of one system. Every method raises CommandFailed with a message for a person.
 
-    def __init__(self, settings: Settings) -> None:
+    `limit` is seconds that an answer may take.
+    """
+
+    def __init__(self, settings: Settings, limit: float = 75) -> None:
         self.url = api_url(settings)
         if settings.token and not settings.token.isascii():
             raise CommandFailed("the token has letters that no header carries (--token): use ASCII ones", BAD_DATA)
         headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
         # No proxy of the environment: the API is our own, and mostly on this machine.
-        self._http = httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=75, trust_env=False)
+        self._http = httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=limit, trust_env=False)
 
     def __enter__(self) -> Client:
         return self
@@ -51,7 +54,7 @@ class Client:
             raise CommandFailed(f"the connection failed ({self.url}): {detail}", UNAVAILABLE) from None
         if response.is_success:
             return _decoded(response, self.url)
-        raise CommandFailed(explain(response, path), _code(response.status_code))
+        raise CommandFailed(explain(response, path), _code(response.status_code), response.status_code)
 
 
 def api_url(settings: Settings) -> str:

@@ -28,11 +28,11 @@ CONFIGURATION = 78
 
 
 class CommandFailed(CallboardError):
-    """A command ends with this code and this one line."""
+    """A command ends with this code and this one line; `status` is that of the API's answer, where it answered."""
 
-    def __init__(self, message: str, code: int = FAILED) -> None:
+    def __init__(self, message: str, code: int = FAILED, status: int | None = None) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.status = code, status
 
 
 def say_error(error: BaseException) -> int:

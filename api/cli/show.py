@@ -79,6 +79,18 @@ def record(value: Mapping[str, Any]) -> None:
     say(grid)
 
 
+def pairs(title: str, rows: Mapping[str, str]) -> None:
+    """A title, and words beside their names; words that are long take several lines."""
+    if title:
+        say(f"[bold]{escape(title)}[/bold]")
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in rows.items():
+        grid.add_row(name, escape(text))
+    say(grid)
+
+
 def _whole(name: str, value: Any) -> str:
     """Where there is room for all of it: errors with their traceback, progress in words, health by its parts."""
     match value:
