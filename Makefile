@@ -39,11 +39,12 @@ up: $(RUNTIME)
 
 lint: $(DEV)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak and not faults" -n 2 --dist worksteal
 
 protos: $(DEV)
 	$(BIN)/python -m protos.generate

@@ -39,7 +39,7 @@ ANSWER_LIMIT = 3.0  # seconds that one answer of the API may take: a frozen node
 Freeze = Annotated[bool, typer.Option("--freeze", help="Freeze it instead (SIGSTOP), and unfreeze it afterwards.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 Force = Annotated[bool, typer.Option("--force", help="Also when nobody is left to take over.")]
-Idle = Annotated[bool, typer.Option("--idle", help="Also when it runs nothing.")]
+Idle = Annotated[bool, typer.Option("--idle", help="Also when it runs nothing: judge how soon it is noticed.")]
 By = Annotated[
     str | None,
     typer.Option("--by", metavar="COMMAND", help="Strike with a command; {id}, {name}, {host}, {pid} are filled in."),
@@ -54,7 +54,7 @@ drill = typer.Typer(
 
 @drill.command()
 def worker(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Its name or id; else the busiest here.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name or id; else the busiest here.")] = None,
     freeze: Freeze = False,
     yes: Yes = False,
     force: Force = False,
@@ -72,7 +72,7 @@ def worker(
 
 @drill.command()
 def coordinator(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Its id or address; else the busiest.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Its id or address; else the busiest.")] = None,
     freeze: Freeze = False,
     yes: Yes = False,
     force: Force = False,
@@ -83,7 +83,7 @@ def coordinator(
     token: options.Token = None,
     output: options.Output = None,
 ) -> None:
-    """Strike a coordinator: its workers must go on at another one, and nothing may be repeated."""
+    """Strike a coordinator: nothing may be repeated."""
     settings = options.client_settings(url, token, output)
     Drill(settings, freeze=freeze, yes=yes, force=force, idle=idle, by=by, undo=undo).run("coordinator", name)
 
@@ -151,6 +151,7 @@ class Drill:
                 _plan(system, target, hand, bounds, held),
             )
         if self._yes:
+            self._gap()
             return
         if self._quiet or not sys.stdin.isatty():
             raise CommandFailed(
@@ -159,6 +160,11 @@ class Drill:
         if not typer.confirm("Do it now?", default=False):
             print("nothing was done")
             raise typer.Exit(128 + signal.SIGINT)
+        self._gap()
+
+    def _gap(self) -> None:
+        if not self._quiet:
+            print(flush=True)
 
     def _say(self, seconds: float, what: str) -> None:
         if not self._quiet:
@@ -197,13 +203,15 @@ def _plan(system: System, target: Target, hand: Hand, bounds: Bounds, held: list
     if hand.restarted_by:
         plan["started again"] = f"by {hand.restarted_by}"
     if target.kind == "coordinator":
-        plan["tasks"] = f"{len(held)}{more} are held by workers now; none of them may be repeated"
+        plan["tasks"] = f"{len(held)}{more} held by workers now; none of them may be repeated"
         plan["then"] = (
-            f"{_count(len(there), 'other coordinator')} can take its workers over" if there else "they wait for it"
+            f"{_count(len(there), 'other coordinator')} can take its workers over"
+            if there
+            else "its workers wait until it is back"
         )
         plan["bounds"] = f"its workers are linked again within {bounds.noticed:.1f} s"
         return plan
-    plan["tasks"] = f"{len(held)}{more} are held there; those begun are begun again elsewhere"
+    plan["tasks"] = f"{len(held)}{more} held there; those begun are begun again elsewhere"
     if alone := sum(not any(knows(one, task) for one in there) for task in held):
         plan["careful"] = f"{alone} of them run handlers that no other worker has: they wait for one"
     if risk := at_risk(held):
@@ -237,6 +245,7 @@ def _report(facts: Mapping[str, Any]) -> None:
         "API": f"away for {facts['api_away']:.1f} s" if facts["api_away"] else "",
         "verdict": "within the bounds" if facts["ok"] else "OUT OF BOUNDS",
     }
+    print()
     show.pairs("", {name: text for name, text in rows.items() if text})
     for problem in facts["problems"]:
         show.say(f"[red]{escape(problem)}[/red]")
