@@ -15,8 +15,10 @@ from typing import Any
 import trio
 
 from actors.model.errors import ConfigurationError, RestartLimitReached, StorageRefused
+from actors.runtime import probe
 from actors.runtime.supervisor import leaves
 from actors.runtime.tree import TreeNode
+from api.arming import arm
 from api.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ async def run_node(settings: Settings) -> int:
     stopping = Stopping()
     code = OK
     try:
+        arm(os.environ)
         async with trio.open_nursery() as nursery:
             await nursery.start(_watch_signals, stopping)
             if settings.lifeline_fd is not None:
@@ -64,6 +67,8 @@ async def run_node(settings: Settings) -> int:
         for error in leaves(group):
             print(f"error: unexpected {type(error).__name__}: {error}", file=sys.stderr)
         code = code or GAVE_UP
+    if probe.armed is not None:
+        probe.armed.note("exit", code=code)
     return code
 
 

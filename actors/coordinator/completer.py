@@ -13,6 +13,7 @@ from actors.model.columns import Outcomes, Verdict
 from actors.model.errors import StorageRefused, StorageUnavailable
 from actors.model.link import Committed, Report
 from actors.model.ports import DispatchStore
+from actors.runtime import probe
 from actors.runtime.mailbox import Address, drain_into
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,12 @@ class Completer:
         delay = 0.05
         while True:
             try:
-                return await self._store.complete(outcomes)
+                if probe.armed is not None:
+                    await probe.armed.reach("outcome.before_commit")
+                verdicts = await self._store.complete(outcomes)
+                if probe.armed is not None:
+                    await probe.armed.reach("outcome.after_commit")
+                return verdicts
             except (StorageUnavailable, StorageRefused) as error:
                 log.warning("%d outcomes wait for the database: %s", len(outcomes), error)
                 await trio.sleep(delay)

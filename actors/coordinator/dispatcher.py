@@ -11,10 +11,11 @@ import trio
 
 from actors.coordinator.membership import Link, Membership
 from actors.coordinator.rules import CLAIM, LEAD, PATIENCE, ceiling, round_robin, serves, worth_claiming
+from actors.model.columns import Assignment
 from actors.model.errors import StorageError, StorageTimeout
 from actors.model.lease import LeaseTerms
 from actors.model.ports import Claimed, ClaimOffer, DispatchStore, Lane, Posted
-from actors.runtime import chance
+from actors.runtime import chance, probe
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +151,11 @@ class Dispatcher:
         sessions = [(link.session.id, link.session.epoch) for link in links]
         self.claiming.add(key)
         try:
+            if probe.armed is not None:
+                await probe.armed.reach("claim.before")
             shares, seen = await self._ask(key, lanes, sessions, turns)
+            if probe.armed is not None:
+                await probe.armed.reach("claim.after_commit")
             return self._hand_out(links, shares), seen
         finally:
             self.claiming.discard(key)
@@ -211,6 +216,8 @@ class Dispatcher:
     def _hand_out(self, links: Sequence[Link], shares: Sequence[Claimed]) -> int:
         now, count = trio.current_time(), 0
         for share in shares:
+            if probe.armed is not None:
+                _tell_probe(share.assignment)
             links[share.slot].assign(share.assignment, now)
             count += len(share.assignment)
         return count
@@ -236,6 +243,13 @@ class Dispatcher:
         self._lanes_read = -1e9
         self._hinted = True
         self._membership.wake()
+
+
+def _tell_probe(assignment: Assignment) -> None:
+    assert probe.armed is not None
+    tasks = list(zip(assignment.ids, assignment.attempts, strict=True))
+    probe.armed.note("claim", key=assignment.lease_key.hex(), tasks=tasks)
+    probe.armed.touch("assign.before_send")
 
 
 def group(links: Sequence[Link], lanes: Sequence[Lane]) -> list[tuple[list[Link], list[int]]]:

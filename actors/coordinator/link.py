@@ -20,6 +20,7 @@ from actors.model.errors import StorageError
 from actors.model.lease import LeaseTerms
 from actors.model.ports import DispatchStore
 from actors.model.worker import Held, Session, WorkerInfo
+from actors.runtime import probe
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,8 @@ class LinkActor:
             log.warning("worker %s can't sign in: %s", worker.id, error)
             raise Refused("the coordinator's database does not answer; try again", retry=True) from None
         self._desk.declared()
+        if probe.armed is not None:
+            await probe.armed.reach("sign_in.after_commit")
         now = trio.current_time()
         link = Link(
             session=session,
@@ -198,6 +201,8 @@ class LinkActor:
                     link.tell(wire.Unsupported(f"{type(message).__name__} is not expected here"))
 
     def _finished(self, link: Link, report: wire.Report) -> None:
+        if probe.armed is not None:
+            probe.armed.touch("outcome.received")
         link.finished(report.outcomes, link.heard_at)
         self._desk.membership.wake()
         try:

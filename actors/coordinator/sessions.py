@@ -20,6 +20,7 @@ from actors.model.lease import LeaseTerms
 from actors.model.link import Cancel, Drain, HeartbeatReply, Lease, Pause
 from actors.model.ports import DispatchStore, Renewed
 from actors.model.worker import Held
+from actors.runtime import probe
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class SessionKeeper:
         self._signed_in = -1e9
         self._swept = -1e9
         self.coordinators: list[str] = [address]
+        self._judging: bool | None = None
 
     @property
     def database_ok(self) -> bool:
@@ -147,12 +149,16 @@ class SessionKeeper:
         asked_at = trio.current_time()
         links = [link for link in self._membership if asked_at - link.heard_at < self._terms.silence]
         sequences = {link.session.id: link.sequence for link in links}
+        if probe.armed is not None:
+            await probe.armed.reach("renew.before")
         renewed = await self._store.renew(
             self._id,
             [(link.session.id, link.session.epoch, asked_at - link.beat_at) for link in links],
             lease=self._terms.lease,
             health={link.session.id: link.health for link in links},
         )
+        if probe.armed is not None:
+            await probe.armed.reach("renew.after_commit")
         now = trio.current_time()
         self._last_answer, self._ok = now, True
         self._quiet.answered(now, renewed.server_started)
@@ -198,6 +204,8 @@ class SessionKeeper:
         for identity in due:
             del self._graces[identity]
         if convicted:
+            if probe.armed is not None:
+                probe.armed.note("convict", sessions=convicted)
             log.warning("sessions %s did not come back within the grace", convicted)
             await self._sweep()
 
@@ -205,8 +213,15 @@ class SessionKeeper:
         """One statement convicts and sweeps; what a clock decides only past the quiet period."""
         while True:
             judging = self._quiet.may_convict(trio.current_time())
+            if probe.armed is not None and judging is not self._judging:
+                probe.armed.note("quiet", on=not judging)
+            self._judging = judging
             lease = self._terms.lease if judging else None
             swept = await self._store.sweep(SWEEP, self._id, lease=lease, sent=self._sent())
+            if probe.armed is not None:
+                await probe.armed.reach("sweep.after_commit")
+                if swept.convicted:
+                    probe.armed.note("convict", sessions=list(swept.convicted))
             if swept.convicted:
                 log.warning("leases of sessions %s ran out", list(swept.convicted))
             if swept.count:

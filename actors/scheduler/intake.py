@@ -16,6 +16,7 @@ import trio
 from actors.model.errors import ActorCrashed, StorageError, StorageUnavailable
 from actors.model.ports import Submitted, TaskStore
 from actors.model.task import NewTask
+from actors.runtime import probe
 from actors.runtime.mailbox import Address, Reply, drain_into
 
 log = logging.getLogger(__name__)
@@ -81,9 +82,13 @@ class Intake:
     async def _commit_part(self, part: list[Submit]) -> None:
         try:
             tasks = [task for message in part for task in message.tasks]
+            if probe.armed is not None:
+                await probe.armed.reach("submit.before_commit")
             answers = await self.express(tasks) if self.express is not None else None
             if answers is None:
                 answers = await self._store.submit(tasks)
+            if probe.armed is not None:
+                await probe.armed.reach("submit.after_commit")
         except StorageError as error:
             for message in part:
                 message.reply.fail(error)

@@ -11,6 +11,7 @@ import trio
 from actors.model.columns import Assignment, Outcome, Outcomes
 from actors.model.errors import CallboardError, ConfigurationError
 from actors.model.worker import Held
+from actors.runtime import probe
 from actors.runtime.tree import TreeNode
 from actors.worker.books import Books, is_sound
 from actors.worker.child import Child, Launch
@@ -235,6 +236,8 @@ class Executor:
                 if known is not None:
                     self._owner.done(known)
             case frames.Started(ids=ids):
+                if probe.armed is not None:
+                    probe.armed.touch("executor.after_start")
                 self._owner.started(self.books.begin(ids, trio.current_time()))
                 if self.books.next_due(self._limits.cancel_grace) < self._tend_at:
                     self._nudge.set()

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import repeat
 
-from actors.model.columns import EXCLUSIVE, Assignment, Outcomes, Verdict
+from actors.model.columns import EXCLUSIVE, Assignment, Outcome, Outcomes, Verdict
 from actors.model.link import Committed, Report
 from actors.model.worker import Held
+from actors.runtime import probe
 from actors.worker.spread import partition
 
 MAX_REPORT_BYTES = 64 * 1024  # of bodies in one report, so that heartbeats pass; a larger one is a report of its own
@@ -128,6 +129,8 @@ class Ledger:
         self.unacknowledged -= len(report.outcomes)
         self.unacknowledged_bytes -= len(report.outcomes.bodies)
         verdicts = list(committed.verdicts)
+        if probe.armed is not None:
+            _tell_probe(report.outcomes, verdicts)
         for verdict in Verdict:
             self.counts[verdict] += verdicts.count(verdict)
         return verdicts.count(Verdict.FENCED)
@@ -159,6 +162,22 @@ class Ledger:
 
     def running_ids(self) -> list[int]:
         return list(self._running)
+
+
+def _tell_probe(outcomes: Outcomes, verdicts: list[Verdict]) -> None:
+    assert probe.armed is not None
+    keys = [outcomes.keys[which].hex() for which in outcomes.key_index]
+    for task, attempt, key, kind, verdict in zip(
+        outcomes.ids, outcomes.attempts, keys, outcomes.kinds, verdicts, strict=True
+    ):
+        probe.armed.note(
+            "verdict",
+            task=task,
+            attempt=attempt,
+            key=key,
+            kind=Outcome(kind).name.lower(),
+            verdict=verdict.name.lower(),
+        )
 
 
 def split(outcomes: Outcomes, limit: int) -> list[Outcomes]:

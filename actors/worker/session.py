@@ -13,6 +13,7 @@ from actors.model import link as wire
 from actors.model.columns import Assignment, Outcome, Outcomes
 from actors.model.lease import LeaseTerms
 from actors.model.worker import Held
+from actors.runtime import probe
 from actors.worker.books import unstarted
 from actors.worker.lease import WorkerLease
 from actors.worker.ledger import Ledger
@@ -90,6 +91,8 @@ class WorkerSession:
         self._crew.set_deadline(self.lease.signed_in(welcome.terms, hello_at))
         if welcome.stop:
             self._crew.cancel(self.ledger.still(welcome.stop), "session")
+        if probe.armed is not None:
+            probe.armed.note("hello", session=welcome.session, slots=self.slots)
         log.info("signed in at %s: session %d epoch %d", address, welcome.session, welcome.epoch)
 
     def to_tell_again(self) -> list[wire.WorkerMessage]:
@@ -103,6 +106,8 @@ class WorkerSession:
 
     def finished(self, outcomes: Outcomes) -> None:
         """Outcomes of attempts; kept until acknowledged."""
+        if probe.armed is not None:
+            probe.armed.touch("outcome.before_report")
         for report in self.ledger.finish(outcomes, trio.current_time()):
             self._tell(report)
 
@@ -112,6 +117,10 @@ class WorkerSession:
             self._tell(wire.Started(begun))
 
     def assigned(self, assignment: Assignment) -> None:
+        if probe.armed is not None:
+            tasks = list(zip(assignment.ids, assignment.attempts, strict=True))
+            probe.armed.note("assign_recv", key=assignment.lease_key.hex(), tasks=tasks)
+            probe.armed.touch("assign.received")
         left = self.lease.left()
         if self.draining:
             self._hand_back(assignment, Outcome.RELEASED, "this worker is draining")
@@ -173,6 +182,8 @@ class WorkerSession:
         while True:
             left, firm = self.lease.left(), self.lease.firm_left()
             if left is not None and left <= 0:
+                if probe.armed is not None:
+                    probe.armed.note("deadline_stop")
                 usable = self.lease.terms.lease - self.lease.terms.margin
                 self.lose(f"the lease could not be renewed for {usable:g} s", "lease")
                 left = None
@@ -183,6 +194,8 @@ class WorkerSession:
 
     def lose(self, why: str, reason: str) -> None:
         """No session any more. Late outcomes are reported in the next one: refused, and kept as evidence."""
+        if probe.armed is not None:
+            probe.armed.note("session_lost", session=self.state.session)
         log.error("%s: everything that runs here is stopped", why)
         self._stop_everything(reason)
         self.state.session = 0

@@ -17,7 +17,7 @@ import trio
 
 from actors.model.lease import LeaseTerms
 from actors.model.worker import WorkerInfo
-from actors.runtime import chance
+from actors.runtime import chance, probe
 from actors.runtime.periodic import boottime
 from actors.runtime.supervisor import RestartPolicy, keep_running
 from actors.runtime.tree import TreeNode
@@ -158,9 +158,11 @@ class Worker:
             await self._ended.wait()
             return
         self._draining = True
+        await self._step("begin")
         self.link.begin_drain()
         self.crew.hand_back_queued()
         await self._unless_insisted(limit, self.crew.wait_idle)
+        await self._step("waited")
         grace = min(cancel_grace, HURRIED_GRACE) if self._insisted.is_set() else cancel_grace
         if self.crew.held:
             self.crew.stop_all("drain", grace)
@@ -169,11 +171,19 @@ class Worker:
         self._crew_scope.cancel("drained")
         with trio.move_on_after(KILL_LIMIT):
             await self._crew_gone.wait()
+        await self._step("stopped")
         await self._unless_insisted(self.config.flush, self._flush)
+        await self._step("flushed")
         if self.link.ledger.unacknowledged:
             log.warning("%d outcomes could not be reported before the end", self.link.ledger.unacknowledged)
         await self.link.sign_out()
+        await self._step("signed_out")
         self._ended.set()
+
+    async def _step(self, name: str) -> None:
+        if probe.armed is not None:
+            probe.armed.note("drain", step=name)
+            await probe.armed.reach(f"drain.{name}")
 
     async def _flush(self) -> None:
         await self.link.flush(self.config.flush)
