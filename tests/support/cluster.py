@@ -69,6 +69,7 @@ class Cluster:
     profile: str
     nursery: trio.Nursery
     nodes: dict[str, Node] = field(default_factory=dict)
+    prefix: dict[str, list[str]] = field(default_factory=dict)  # by name: what its command line begins with
     http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=75, trust_env=False))
 
     # --- processes --------------------------------------------------------------------------------
@@ -91,12 +92,12 @@ class Cluster:
         environ |= {key.upper(): str(value) for key, value in settings.items()}
         with (self.folder / f"{name}.log").open("ab") as log:
             process = await trio.lowlevel.open_process(
-                command("node"), env=environ, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                pass_fds=(tell,), process_group=0,
+                [*self.prefix.get(name, ()), *command("node")], env=environ, cwd=self.folder, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, pass_fds=(tell,), process_group=0,
             )  # fmt: skip
         os.close(tell)
-        node = Node(name, process, await self._hear(name, told))
-        self.nodes[name] = node
+        node = self.nodes[name] = Node(name, process, {})
+        node.ready = await self._hear(name, told)
         return node
 
     async def _hear(self, name: str, told: int) -> dict[str, Any]:
@@ -191,9 +192,11 @@ class Cluster:
 
 
 @asynccontextmanager
-async def open_cluster(folder: Path, database_url: str, *, profile: str = "test") -> AsyncIterator[Cluster]:
+async def open_cluster(
+    folder: Path, database_url: str, *, profile: str = "test", handlers: Path = HANDLERS
+) -> AsyncIterator[Cluster]:
     """No node yet; whatever was started is stopped at the end."""
-    shutil.copy(HANDLERS, folder / "handlers.py")
+    shutil.copy(handlers, folder / "handlers.py")
     async with trio.open_nursery() as nursery:
         cluster = Cluster(folder, database_url, profile, nursery)
         try:

@@ -15,6 +15,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -123,9 +124,9 @@ class Server:
         self.start()
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Server]:
-    """One server for the whole session."""
+@contextmanager
+def open_server() -> Iterator[Server]:
+    """A server of the caller's own, gone at the end."""
     package = _package()
     name = "pginstall18" if (package / "pginstall18").is_dir() else "pginstall"
     binaries, account = package / name / "bin", {}
@@ -142,6 +143,13 @@ def postgres_server() -> Iterator[Server]:
     finally:
         server.stop(signal.SIGQUIT)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """One server for the whole session."""
+    with open_server() as server:
+        yield server
 
 
 @pytest.fixture

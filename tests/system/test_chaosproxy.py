@@ -61,7 +61,7 @@ async def test_bytes_pass_unharmed() -> None:
 
 async def test_a_delay_is_one() -> None:
     async with line() as (proxy, client, _):
-        proxy.up.set(delay=0.3)
+        proxy.up(delay=0.3)
         began = trio.current_time()
         await client.send_all(b"late")
         assert await client.receive_some() == b"<late"
@@ -70,7 +70,7 @@ async def test_a_delay_is_one() -> None:
 
 async def test_a_rate_is_kept() -> None:
     async with line() as (proxy, client, _):
-        proxy.up.set(rate=1000)
+        proxy.up(rate=1000)
         began = trio.current_time()
         await client.send_all(b"x" * 400)
         assert await client.receive_some()
@@ -79,7 +79,7 @@ async def test_a_rate_is_kept() -> None:
 
 async def test_what_is_swallowed_never_arrives() -> None:
     async with line() as (proxy, client, received):
-        proxy.up.set(swallow=True)
+        proxy.up(swallow=True)
         await client.send_all(b"lost")
         assert await silent(client)
         proxy.calm()
@@ -90,7 +90,7 @@ async def test_what_is_swallowed_never_arrives() -> None:
 
 async def test_what_is_held_arrives_in_order_when_it_is_over() -> None:
     async with line() as (proxy, client, received):
-        proxy.down.set(held=True)
+        proxy.down(held=True)
         await client.send_all(b"one")
         await client.send_all(b"two")
         assert await silent(client)
@@ -103,7 +103,7 @@ async def test_what_is_held_arrives_in_order_when_it_is_over() -> None:
 
 async def test_a_deaf_direction_fills_the_senders_buffers() -> None:
     async with line() as (proxy, client, _):
-        proxy.up.set(deaf=True)
+        proxy.up(deaf=True)
         await client.send_all(b"read already waits for this")
         with trio.move_on_after(0.5) as limit:
             await client.send_all(b"x" * 50_000_000)
@@ -112,18 +112,18 @@ async def test_a_deaf_direction_fills_the_senders_buffers() -> None:
 
 async def test_a_request_passes_and_its_answer_is_lost() -> None:
     async with line() as (proxy, client, received):
-        proxy.up.set(cut_at=b"commit")
+        proxy.up(cut_at=b"commit")
         await client.send_all(b"commit")
         with pytest.raises(trio.BrokenResourceError):
             await client.receive_some()
         assert received().startswith(b"hellocommit")
-        assert proxy.up.cut_at is None
-        assert proxy.down.lost == len(b"<commit")
+        assert proxy.ways("me")[0].cut_at is None
+        assert proxy.lost == len(b"<commit")
 
 
 async def test_a_request_is_lost() -> None:
     async with line() as (proxy, client, received):
-        proxy.up.set(lose_at=b"commit")
+        proxy.up(lose_at=b"commit")
         await client.send_all(b"commit")
         with pytest.raises(trio.BrokenResourceError):
             await client.receive_some()
@@ -132,7 +132,7 @@ async def test_a_request_is_lost() -> None:
 
 async def test_a_connection_is_cut_after_so_many_bytes() -> None:
     async with line() as (proxy, client, received):
-        proxy.up.set(cut_after=8)
+        proxy.up(cut_after=8)
         await client.send_all(b"abcdef")
         with pytest.raises(trio.BrokenResourceError):
             while await client.receive_some():
@@ -142,7 +142,7 @@ async def test_a_connection_is_cut_after_so_many_bytes() -> None:
 
 async def test_a_byte_is_damaged_and_chunks_are_doubled() -> None:
     async with line() as (proxy, client, received):
-        proxy.up.set(flip_at=6, duplicate=True)
+        proxy.up(flip_at=6, duplicate=True)
         await client.send_all(b"abc")
         while received().count(b"a") < 2:
             await client.receive_some()
@@ -172,9 +172,22 @@ async def test_half_a_connection_is_closed() -> None:
 
 async def test_a_tag_has_ways_of_its_own() -> None:
     async with line() as (proxy, client, _):
-        proxy.ways("other")[0].set(swallow=True)
+        proxy.up("other", swallow=True)
         await client.send_all(b"mine")
         assert await client.receive_some() == b"<mine"
+        proxy.up("me", swallow=True)
+        await client.send_all(b"mine")
+        assert await silent(client)
+        proxy.calm("me")
+        assert proxy.ways("other")[0].swallow
+        assert not proxy.ways("me")[0].swallow
+
+
+async def test_a_newcomer_meets_everybodys_trouble() -> None:
+    async with line() as (proxy, _, _):
+        proxy.up(held=True)
+        assert proxy.ways("new")[0].held
+        assert not proxy.ways("new")[1].held
 
 
 def test_calm_leaves_nothing() -> None:

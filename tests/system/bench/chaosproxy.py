@@ -1,7 +1,7 @@
 """A proxy on one link that does to its bytes what networks do: late, slow, held back, lost, cut, doubled, damaged.
 
-One proxy stands before one server, on TCP or on a unix socket. Each connection through it is a `Pipe` with a tag (who
-it belongs to), and each direction of it follows a `Way`: that of its tag if there is one, else the proxy's own.
+One proxy stands before one server, on TCP or on a unix socket. Each connection through it is a `Pipe` with a tag: who
+it belongs to. Each direction of it follows the `Way` of its tag, so trouble may be one client's or everybody's.
 """
 
 from __future__ import annotations
@@ -50,9 +50,12 @@ class Way:
         self.changed.set()
         self.changed = trio.Event()
 
+    def trouble(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name not in ("passed", "lost", "changed")}
+
     def calm(self) -> None:
         """No trouble any more."""
-        self.set(**{name: value for name, value in vars(Way()).items() if name not in ("passed", "lost", "changed")})
+        self.set(**Way().trouble())
 
     async def until(self, ready: Callable[[], bool]) -> None:
         while not ready():
@@ -161,28 +164,42 @@ class Proxy:
 
     def __init__(self, server: Address, who: Callable[[trio.SocketStream], str] = lambda stream: "") -> None:
         self.server, self._who = server, who
-        self.up, self.down = Way(), Way()  # towards the server, and back
-        self.own: dict[str, tuple[Way, Way]] = {}  # by tag
+        self._ways: dict[str, tuple[Way, Way]] = {"*": (Way(), Way())}  # by tag: towards the server, and back
         self.refuses: set[str] = set()  # tags whose new connections are reset; "*": all
         self.pipes: set[Pipe] = set()
         self.cuts = 0
 
-    def ways(self, tag: str = "*") -> tuple[Way, Way]:
-        """Both directions of one tag, from now on its own; of everybody: "*"."""
-        if tag == "*":
-            return self.up, self.down
-        if tag not in self.own:
-            self.own[tag] = Way(), Way()
-            for pipe in self.pipes:
-                if pipe.tag == tag:
-                    pipe.up, pipe.down = self.own[tag]
-                    pipe.reset()  # its tasks follow the ways that they began with
-        return self.own[tag]
+    def ways(self, tag: str) -> tuple[Way, Way]:
+        """Both directions of one tag: towards the server, and back. A new one begins with everybody's trouble."""
+        if tag not in self._ways:
+            up, down = Way(), Way()
+            up.set(**self._ways["*"][0].trouble())
+            down.set(**self._ways["*"][1].trouble())
+            self._ways[tag] = up, down
+        return self._ways[tag]
 
-    def calm(self) -> None:
-        for way in (self.up, self.down, *(way for pair in self.own.values() for way in pair)):
-            way.calm()
-        self.refuses.clear()
+    def up(self, tag: str = "*", **changes: object) -> None:
+        """Trouble on the way to the server, for one tag or for everybody."""
+        self._change(0, tag, changes)
+
+    def down(self, tag: str = "*", **changes: object) -> None:
+        """Trouble on the way back."""
+        self._change(1, tag, changes)
+
+    def _change(self, which: int, tag: str, changes: dict[str, object]) -> None:
+        for pair in self._ways.values() if tag == "*" else [self.ways(tag)]:
+            pair[which].set(**changes)
+
+    @property
+    def lost(self) -> int:
+        """Bytes that did not arrive."""
+        return sum(way.lost for pair in self._ways.values() for way in pair)
+
+    def calm(self, tag: str = "*") -> None:
+        for pair in self._ways.values() if tag == "*" else [self.ways(tag)]:
+            for way in pair:
+                way.calm()
+        self.refuses -= self.refuses if tag == "*" else {tag}
 
     def reset(self, tag: str = "*") -> int:
         """RST for every connection of this tag; how many."""
@@ -199,7 +216,7 @@ class Proxy:
 
     async def serve(self, client: trio.SocketStream) -> None:
         tag = self._who(client)
-        up, down = self.own.get(tag, (self.up, self.down))
+        up, down = self.ways(tag)
         try:
             server = await self._connect() if not self.refuses & {"*", tag} else None
         except OSError:

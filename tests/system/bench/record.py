@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,14 @@ class Recorder:
         self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         self._sequence = 0
         self._ended = False
+        self._lock = threading.Lock()  # handlers may run in threads
 
     def note(self, event: str, **fields: Any) -> int:
         """Writes the event; when that was, by CLOCK_MONOTONIC in nanoseconds. Nothing follows `end`."""
+        with self._lock:
+            return self._note(event, fields)
+
+    def _note(self, event: str, fields: dict[str, Any]) -> int:
         now = time.monotonic_ns()
         if not self._ended:
             line = {"t": now, "proc": self.proc, "pid": self._pid, "life": self.life, "seq": self._sequence}

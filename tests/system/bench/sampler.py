@@ -1,0 +1,116 @@
+"""Looks at every process once a second, and at the database's clock ten times a second."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+import psutil
+import trio
+
+from tests.system.bench.system import System
+
+EVERY, CLOCK_EVERY = 1.0, 0.1
+
+
+class Sampler:
+    """`run` until cancelled. What is gone is said once."""
+
+    def __init__(self, system: System) -> None:
+        self._system, self._recorder = system, system.sampler
+        self._seen: dict[int, tuple[str, float]] = {}  # process → node, when it was created
+        self._http = httpx.AsyncClient(timeout=2.0, trust_env=False)
+
+    async def run(self) -> None:
+        async with self._http, trio.open_nursery() as nursery:
+            nursery.start_soon(self._clock)
+            while True:
+                began = trio.current_time()
+                self.look()
+                for name in list(self._system.nodes):
+                    await self._health(name)
+                await trio.sleep(max(0.05, EVERY - (trio.current_time() - began)))
+
+    def look(self) -> None:
+        """Every process of every node, and which have ended since."""
+        there: dict[int, tuple[str, float]] = {}
+        for name, node in list(self._system.nodes.items()):
+            if not self._system.alive(name):
+                continue
+            try:
+                process = psutil.Process(node.pid)
+                family = [process, *process.children()]
+            except psutil.NoSuchProcess:
+                continue
+            for one in family:
+                found = self._sample(name, one, len(family) - 1 if one is process else 0)
+                if found is not None:
+                    there[one.pid] = (name, found)
+        for pid, (_, created) in self._seen.items():
+            if there.get(pid, ("", 0.0))[1] != created and not _runs(pid, created):
+                self._recorder.note("gone", pid=pid)
+        self._seen = {pid: one for pid, one in self._seen.items() if pid not in there and _runs(pid, one[1])} | there
+
+    def _sample(self, name: str, process: psutil.Process, children: int) -> float | None:
+        try:
+            with process.oneshot():
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    return None
+                zombies = sum(one.status() == psutil.STATUS_ZOMBIE for one in process.children()) if children else 0
+                times = process.cpu_times()
+                self._recorder.note(
+                    "sample", node=name, pid=process.pid, rss=process.memory_info().rss, fds=process.num_fds(),
+                    threads=process.num_threads(), children=children, zombies=zombies,
+                    cpu=round(times.user + times.system, 2),
+                )  # fmt: skip
+                return process.create_time()
+        except psutil.Error:
+            return None
+
+    async def _health(self, name: str) -> None:
+        port = self._system.nodes[name].ready.get("http")
+        if port is None or not self._system.alive(name) or name in self._system.cluster.prefix:
+            return
+        answers: dict[str, Any] = {}
+        for what in ("livez", "readyz"):
+            try:
+                answers[what] = (await self._http.get(f"http://127.0.0.1:{port}/{what}")).status_code == 200
+            except httpx.HTTPError:
+                answers[what] = None
+        self._recorder.note("health", node=name, live=answers["livez"], ready=answers["readyz"])
+
+    async def _clock(self) -> None:
+        """Comes back whenever the database does."""
+        while True:
+            try:
+                async with self._system.database() as database:
+                    looked = 0.0
+                    while True:
+                        with trio.fail_after(2):
+                            at = await database.value("SELECT extract(epoch FROM clock_timestamp())::float8")
+                        self._recorder.note("clock", database=at)
+                        if time.monotonic() - looked >= EVERY:
+                            looked = time.monotonic()
+                            await self._connections(database)
+                        await trio.sleep(CLOCK_EVERY)
+            except Exception:  # the database is away: that is what is tested
+                await trio.sleep(0.3)
+
+    async def _connections(self, database: Any) -> None:
+        row = await database.row(
+            "SELECT count(*) FILTER (WHERE application_name LIKE 'callboard%') AS connections,"
+            " coalesce(extract(epoch FROM clock_timestamp() - min(xact_start) FILTER ("
+            "   WHERE application_name LIKE 'callboard%')), 0)::float8 AS oldest"
+            " FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        )
+        self._recorder.note("database", connections=row["connections"], oldest_transaction=round(row["oldest"], 3))
+
+
+def _runs(pid: int, created: float) -> bool:
+    """Whether this very process is still there, and no zombie."""
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() == created and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
