@@ -1,0 +1,8 @@
+"""Importing this fills the catalogue."""
+
+from __future__ import annotations
+
+from tests.system.bench.scenario import CATALOGUE
+from tests.system.scenarios import processes
+
+__all__ = ["CATALOGUE", "processes"]
