@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 
 import trio
 
 from actors.model.errors import BadValue, NotFound
 from actors.model.ports import Submitted, TaskStore
+from actors.model.submission import BATCH
 from actors.model.task import FINAL, NewTask
 from protos.generated.callboard import v1 as wire
 from transport import tasks as form
@@ -15,7 +17,6 @@ from transport.service import Service, unary
 from transport.status import to_grpc
 from transport.wire import MAX_MESSAGE
 
-MAX_SUBMIT = 10_000  # tasks a call
 MAX_WAIT = 60.0  # seconds that Get may be held
 PAGE_BYTES = MAX_MESSAGE - 16 * 1024  # of tasks in one page
 
@@ -37,12 +38,13 @@ class SchedulerService(Service):
 
     async def submit(self, request: wire.SubmitRequest) -> wire.SubmitReply:
         """Whatever can't be is told at its place; the rest is stored all the same."""
-        if len(request.tasks) > MAX_SUBMIT:
-            raise BadValue("tasks", f"at most {MAX_SUBMIT} a call, got {len(request.tasks)}")
+        if len(request.tasks) > BATCH:
+            raise BadValue("tasks", f"at most {BATCH} a call, got {len(request.tasks)}")
+        now = datetime.now(UTC)
         made: list[NewTask | BadValue] = []
         for task in request.tasks:
             try:
-                made.append(form.new_task_from_wire(task))
+                made.append(form.new_task_from_wire(task, now))
             except BadValue as error:
                 made.append(error)
         good = [one for one in made if isinstance(one, NewTask)]
@@ -80,7 +82,7 @@ class SchedulerService(Service):
         return wire.CancelTaskReply(state=await self._store.cancel(form.task_id(request.id)))
 
     async def retry(self, request: wire.RetryTaskRequest) -> wire.RetryTaskReply:
-        made = await self._store.retry(form.task_id(request.id), submitted_by=request.submitted_by)
+        made = await self._store.retry(form.task_id(request.id), submitted_by=form.submitter(request.submitted_by))
         return wire.RetryTaskReply(id=made)
 
 

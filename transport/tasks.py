@@ -1,26 +1,26 @@
-"""Tasks ↔ their published form, with the rules for what a submission may be. Pure."""
+"""Tasks ↔ their published form. What a submission may be, actors.model.submission says. Pure."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import re
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from actors.model.errors import BadValue
+from actors.model.fields import Entries, Instant, Kind, Text, Whole
 from actors.model.ports import TaskFilter
-from actors.model.task import DEFAULT_PRIORITY, SHOWN_STATES, NewTask, Task, shown_state
+from actors.model.strict_json import Malformed, loads, suspicious, unstorable
+from actors.model.submission import KEY_WANTED, SUBMITTER, fingerprint, is_key, read_task
+from actors.model.task import SHOWN_STATES, NewTask, Task, shown_state
+from actors.model.wrong import Wrong, shown
 from protos.generated.callboard import v1 as wire
 
-MAX_ARGS = 256 * 1024  # bytes of JSON
-MAX_NAME = 200  # characters of names, queues, tags, keys
 MAX_ID = 2**63
-MAX_SECONDS = 10 * 365 * 86_400.0
 MAX_PAGE, DEFAULT_PAGE = 500, 50
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # escaped, unless its backslash is itself escaped
+_FILTER: Kind = Text(1024)
+_WANTED: Kind = Entries(Text(1024), Text(1024, 0), 64)
 
 
 def time_text(moment: datetime | None) -> str:
@@ -55,112 +55,75 @@ def new_task_to_wire(task: NewTask) -> wire.NewTask:
     )
 
 
-def new_task_from_wire(message: wire.NewTask) -> NewTask:
-    """Raises BadValue, which names the field."""
-    if message.run_at is not None and message.delay is not None:
-        raise BadValue("delay", "give run_at or delay, not both")
+def new_task_from_wire(message: wire.NewTask, now: datetime) -> NewTask:
+    """Raises BadValue, which names the first wrong field."""
+    args = _json("args", message.args) if message.args else {}
+    value = _as_json(message, args)
+    found = list(unstorable({name: one for name, one in value.items() if name != "args"}, "", search=True))
     key = message.idempotency_key
-    return NewTask(
-        name=_name("name", message.name),
-        args=_args(message.args),
-        queue=None if message.queue is None else _name("queue", message.queue),
-        priority=_whole("priority", DEFAULT_PRIORITY if message.priority is None else message.priority, 1, 4),
-        run_at=_time("run_at", message.run_at),
-        delay=_seconds("delay", message.delay),
-        timeout=_seconds("timeout", message.timeout, positive=True),
-        max_tries=None if message.max_tries is None else _whole("max_tries", message.max_tries, 1, 1000),
-        backoff=None if message.backoff is None else _object("backoff", message.backoff),
-        expires_at=_time("expires_at", message.expires_at),
-        exclusive=message.exclusive,
-        retry_on_crash=message.retry_on_crash is not False,
-        tags=[_name("tags", tag) for tag in message.tags],
-        metadata={_name("metadata", name): _text("metadata", value) for name, value in message.metadata.items()},
-        idempotency_key=None if key is None else _name("idempotency_key", key),
-        request_hash=None if key is None else _fingerprint(message),
-        submitted_by=None if message.submitted_by is None else _name("submitted_by", message.submitted_by),
-    )
+    if key is not None and not is_key(key):
+        found.append(Wrong("idempotency_key", "invalid", KEY_WANTED))
+    task = None
+    if not found:
+        task, found = read_task(
+            value, now, lambda _: message.args, key=key, request_hash=None if key is None else fingerprint(value),
+            submitted_by=message.submitted_by,
+        )  # fmt: skip
+    if task is None:
+        raise _bad(found)
+    return task
 
 
-def _fingerprint(message: wire.NewTask) -> bytes:
-    """The same for the same submission: maps are the one thing that protobuf writes in any order."""
-    parts = [
-        message.name, message.args or "{}", message.queue, message.priority, message.run_at, message.delay,
-        message.timeout, message.max_tries, message.backoff, message.expires_at, message.exclusive,
-        message.retry_on_crash, list(message.tags), sorted(message.metadata.items()),
-    ]  # fmt: skip
-    return hashlib.sha256(json.dumps(parts).encode()).digest()
+def submitter(name: str | None) -> str | None:
+    """Raises BadValue."""
+    return None if name is None else str(_read(SUBMITTER, "submitted_by", name))
 
 
-def _text(field: str, value: str) -> str:
-    if "\0" in value:
-        raise BadValue(field, "may not contain a NUL character")
+def _as_json(message: wire.NewTask, args: Any) -> dict[str, Any]:
+    """The object that the same submission is in JSON: what is not given is not there."""
+    value: dict[str, Any] = {"name": message.name}
+    if args != {}:
+        value["args"] = args
+    for name in ("queue", "priority", "run_at", "delay", "timeout", "max_tries", "expires_at", "retry_on_crash"):
+        given = getattr(message, name)
+        if given is not None:
+            value[name] = given
+    if message.backoff is not None:
+        value["backoff"] = _json("backoff", message.backoff)
+    if message.exclusive:
+        value["exclusive"] = True
+    if message.tags:
+        value["tags"] = list(message.tags)
+    if message.metadata:
+        value["metadata"] = dict(message.metadata)
     return value
 
 
-def _name(field: str, value: str) -> str:
-    if not 0 < len(value) <= MAX_NAME or not value.isprintable():
-        raise BadValue(field, f"must be 1 to {MAX_NAME} printable characters")
-    return value
-
-
-def _whole(field: str, value: int, low: int, high: int) -> int:
-    if not low <= value <= high:
-        raise BadValue(field, f"must be from {low} to {high}, got {value}")
-    return value
-
-
-def _seconds(field: str, value: float | None, *, positive: bool = False) -> float | None:
-    if value is None:
-        return None
-    if not math.isfinite(value) or not 0 <= value <= MAX_SECONDS or (positive and value == 0):
-        raise BadValue(field, f"must be seconds {'above' if positive else 'from'} 0, at most ten years, got {value}")
-    return value
-
-
-def _time(field: str, value: str | None) -> datetime | None:
-    if not value:
-        return None
+def _json(field: str, text: str) -> Any:
+    raw = text.encode()
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise BadValue(field, f"must be an RFC 3339 time with an offset, like 2030-01-31T12:00:00Z, got {value!r}")
-    return moment
-
-
-def _object(field: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise BadValue(field, "must be a JSON object")
+        value = loads(raw, "the text")
+    except Malformed as error:
+        raise BadValue(field, error.detail) from None
+    found = list(unstorable(value, field, search=suspicious(raw)))
+    if found:
+        raise _bad(found)
     return value
 
 
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
+def _bad(found: Sequence[Wrong]) -> BadValue:
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return BadValue(found[0].field, found[0].detail + more)
 
 
-def _storable(field: str, value: Any) -> None:
-    """PostgreSQL holds neither NUL nor half of a surrogate pair, escaped or not."""
-    plain = json.dumps(value, ensure_ascii=False)
-    try:
-        plain.encode()
-    except UnicodeEncodeError:
-        raise BadValue(field, "may not contain a lone surrogate") from None
-    if _NUL.search(plain):
-        raise BadValue(field, "may not contain a NUL character")
-
-
-def _args(text: str) -> str:
-    size = len(text.encode())
-    if size > MAX_ARGS:
-        raise BadValue("args", f"takes {size} bytes; at most {MAX_ARGS} are allowed")
-    if text:
-        _storable("args", _object("args", text))
-    return text or "{}"
+def _read(kind: Kind, field: str, value: Any) -> Any:
+    """Raises BadValue."""
+    found: list[Wrong] = []
+    made = kind.read(value, field, found)
+    found += unstorable(value, field, search=True)
+    if found:
+        raise _bad(found)
+    return made
 
 
 # --- tasks and lists ------------------------------------------------------------------------------
@@ -209,26 +172,26 @@ def filter_from_wire(message: wire.ListTasksRequest) -> TaskFilter:
     """Raises BadValue."""
     for state in message.states:
         if state not in SHOWN_STATES:
-            raise BadValue("states", f"must be of {', '.join(SHOWN_STATES)}, got {state!r}")
+            raise BadValue("states", f"{shown(state)} is no state; known: {', '.join(SHOWN_STATES)}")
     return TaskFilter(
         states=list(message.states),
         name=_optional("name", message.name),
         queue=_optional("queue", message.queue),
         tag=_optional("tag", message.tag),
         worker=_optional("worker", message.worker),
-        created_after=_time("created_after", message.created_after),
-        created_before=_time("created_before", message.created_before),
-        metadata={_name("metadata", name): _text("metadata", value) for name, value in message.metadata.items()},
+        created_after=_optional("created_after", message.created_after, Instant()),
+        created_before=_optional("created_before", message.created_before, Instant()),
+        metadata=_read(_WANTED, "metadata", dict(message.metadata)),
     )
 
 
-def _optional(field: str, value: str | None) -> str | None:
-    return None if value is None else _name(field, value)
+def _optional(field: str, value: str | None, kind: Kind = _FILTER) -> Any:
+    return None if value is None else _read(kind, field, value)
 
 
 def page_from_wire(message: wire.ListTasksRequest) -> tuple[int, int | None]:
     """(limit, only ids below this). Raises BadValue."""
-    limit = _whole("limit", message.limit or DEFAULT_PAGE, 1, MAX_PAGE)
+    limit: int = _read(Whole(1, MAX_PAGE), "limit", message.limit or DEFAULT_PAGE)
     if not message.cursor:
         return limit, None
     if not (message.cursor.isascii() and message.cursor.isdigit() and int(message.cursor[:20]) < MAX_ID):
@@ -237,4 +200,5 @@ def page_from_wire(message: wire.ListTasksRequest) -> tuple[int, int | None]:
 
 
 def task_id(value: int) -> int:
-    return _whole("id", value, 1, MAX_ID - 1)
+    made: int = _read(Whole(1, MAX_ID - 1), "id", value)
+    return made

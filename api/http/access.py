@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from api.http.problems import Problem, shown
+from actors.model.wrong import shown
+from api.http.problems import Problem
 from api.settings import Settings, is_loopback
 
 OPEN = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/version"})

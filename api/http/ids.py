@@ -7,7 +7,8 @@ import binascii
 import hashlib
 import re
 
-from api.http.problems import Problem, not_found, shown
+from actors.model.wrong import shown
+from api.http.problems import Problem, not_found
 
 _ID = re.compile(r"[0-9]{1,19}", re.ASCII)
 _CURSOR = re.compile(r"([0-9]{1,19})\.([0-9a-f]{12})", re.ASCII)

@@ -9,7 +9,7 @@ import trio
 
 from actors.model.errors import StorageError
 from actors.model.ports import TaskStore
-from api.http.problems import shown
+from actors.model.wrong import shown
 
 FRESH = 1.0  # seconds
 NAMED = 10  # handlers in one notice

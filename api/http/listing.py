@@ -8,10 +8,11 @@ from typing import Any
 
 from actors.model.ports import TaskFilter
 from actors.model.task import SHOWN_STATES
+from actors.model.times import instant
+from actors.model.wrong import shown
 from api.http.ids import before_id_of
-from api.http.problems import FieldProblem, invalid, shown
+from api.http.problems import FieldProblem, invalid
 from api.http.reading import unknown_parameter
-from api.http.times import instant
 
 LIMIT, MOST = 100, 1_000
 PARAMETERS = (

@@ -16,7 +16,7 @@ from actors.model.task import SHOWN_STATES
 from api.http import shapes
 from api.http.access import OPEN
 from api.http.problems import CONTENT_TYPE, FieldProblem
-from api.http.schemas import EmptyBody, PatchBody, TaskBody
+from api.http.schemas import SENT
 from callboard import __version__
 
 
@@ -33,7 +33,6 @@ class ProblemJson(TypedDict):
     state: NotRequired[str | None]
 
 
-_SENT: Mapping[str, type[Any]] = {"Task": TaskBody, "Patch": PatchBody, "Empty": EmptyBody}  # in requests
 _SHOWN: Mapping[str, Any] = {
     "TaskShown": shapes.TaskJson, "TaskPage": shapes.TaskPage, "AttemptPage": shapes.AttemptPage,
     "WorkerShown": shapes.WorkerJson, "WorkerPage": shapes.WorkerPage, "CoordinatorPage": shapes.CoordinatorPage,
@@ -232,11 +231,10 @@ def _proxy() -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     adapters: list[tuple[str, Literal["validation", "serialization"], TypeAdapter[Any]]] = []
-    for name, model in _SENT.items():
-        adapters.append((name, "validation", TypeAdapter(model)))
     for name, shape in _SHOWN.items():
         adapters.append((name, "serialization", TypeAdapter(shape)))
     found, whole = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")
     schemas: dict[str, Any] = dict(whole.get("$defs", {}))
     schemas.update({str(name): schema for (name, _), schema in found.items()})
+    schemas.update(SENT)
     return schemas

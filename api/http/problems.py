@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +21,7 @@ from actors.model.errors import (
     StorageRefused,
     StorageUnavailable,
 )
+from actors.model.wrong import Wrong
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +64,9 @@ class Problem(Exception):
         )
 
 
-def shown(value: object, limit: int = 64) -> str:
-    """Somebody's input in a message: escaped, and never long."""
-    text = ascii(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def field_problems(found: Iterable[Wrong]) -> list[FieldProblem]:
+    """As clients are shown them."""
+    return [FieldProblem(field=one.field, code=one.code, detail=one.detail) for one in found]
 
 
 def malformed(code: str, detail: str) -> Problem:

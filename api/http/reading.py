@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from quart import Response, request
 from quart_trio.wrappers import TrioRequest
 
+from actors.model.submission import KEY_WANTED, is_key
+from actors.model.wrong import shown
 from api.http import json_text
-from api.http.problems import FieldProblem, Problem, invalid, malformed, shown
+from api.http.problems import FieldProblem, Problem, invalid, malformed
 
 BODY_BYTES = 1_048_576
 BATCH_BYTES = 16_777_216
 BATCH_PATH = "/api/v1/tasks/batch"
 NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
-_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 
 class LimitedRequest(TrioRequest):
@@ -82,11 +82,8 @@ def idempotency_key() -> str | None:
     keys = request.headers.getlist("Idempotency-Key")
     if not keys:
         return None
-    if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
-        raise malformed(
-            "idempotency_key_invalid",
-            "Idempotency-Key must be there once, with 1 to 255 printable ASCII characters without spaces",
-        )
+    if len(keys) > 1 or not is_key(keys[0]):
+        raise malformed("idempotency_key_invalid", f"Idempotency-Key {KEY_WANTED}")
     return keys[0]
 
 

@@ -6,17 +6,17 @@ import trio
 from quart import Blueprint, Response, request
 
 from actors.model.errors import StorageError
-from actors.model.ports import TaskPatch
+from actors.model.submission import BATCH
 from actors.model.task import FINAL, Task
 from api.http.ids import cursor_for, task_id_of
 from api.http.known import KnownHandlers
 from api.http.listing import listing, wait_seconds
-from api.http.problems import FieldProblem, Problem, invalid, not_found
+from api.http.problems import Problem, not_found
 from api.http.reading import answer, idempotency_key, no_query, read_items, read_object
-from api.http.schemas import EmptyBody, PatchBody, far_off, now_utc, validated
+from api.http.schemas import must_be_empty, task_patch
 from api.http.services import Services
 from api.http.shapes import attempt_json, page, task_json
-from api.http.submitting import BATCH, assumed_look, first_json, submit_batch, submit_one
+from api.http.submitting import assumed_look, first_json, submit_batch, submit_one
 
 
 class Tasks:
@@ -42,18 +42,18 @@ class Tasks:
     async def post(self) -> Response:
         no_query()
         key = idempotency_key()
-        body, submitted = await submit_one(self._services, await read_object(), key)
-        notice = await self._known.notice([body.name])
+        task, submitted = await submit_one(self._services, await read_object(), key)
+        notice = await self._known.notice([task.name])
         where = {"Location": f"/api/v1/tasks/{submitted.id}"}
         if submitted.first is not None:
-            shown = first_json(submitted.id, body, submitted.first)
+            shown = first_json(submitted.id, task, submitted.first)
         else:
             try:
                 shown = task_json(await self._existing(submitted.id))
             except (StorageError, Problem):
                 if not submitted.created:
                     raise
-                shown = first_json(submitted.id, body, assumed_look(body))  # stored for certain: no call to repeat it
+                shown = first_json(submitted.id, task, assumed_look(task))  # stored for certain: no call to repeat it
         if notice is not None:
             shown["notice"] = notice
         return answer(shown, 201 if submitted.created else 200, where)
@@ -92,14 +92,7 @@ class Tasks:
     async def patch(self, task_id: str) -> Response:
         no_query()
         number = task_id_of(task_id)
-        body: PatchBody = validated(PatchBody, await read_object())
-        fields = frozenset(body.model_fields_set)
-        if not fields:
-            raise invalid([FieldProblem(field="", code="missing", detail="give run_at, priority or queue")])
-        if body.run_at is not None and (wrong := far_off(body.run_at, now_utc())):
-            raise invalid([FieldProblem(field="run_at", code="out_of_range", detail=wrong)])
-        patch = TaskPatch(fields=fields, run_at=body.run_at, priority=body.priority, queue=body.queue)
-        return answer(task_json(await self._store.patch(number, patch)))
+        return answer(task_json(await self._store.patch(number, task_patch(await read_object()))))
 
     async def attempts(self, task_id: str) -> Response:
         no_query()
@@ -111,14 +104,14 @@ class Tasks:
 
     async def cancel(self, task_id: str) -> Response:
         no_query()
-        validated(EmptyBody, await read_object(optional=True))
+        must_be_empty(await read_object(optional=True))
         number = task_id_of(task_id)
         state = await self._store.cancel(number)
         return answer({"id": str(number), "state": state}, 200 if state == "cancelled" else 202)
 
     async def retry(self, task_id: str) -> Response:
         no_query()
-        validated(EmptyBody, await read_object(optional=True))
+        must_be_empty(await read_object(optional=True))
         made = await self._store.retry(task_id_of(task_id), submitted_by=None)
         where = {"Location": f"/api/v1/tasks/{made}"}
         try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from quart import Blueprint, Response, request
 
-from api.http.problems import FieldProblem, invalid, not_found, shown
+from actors.model.wrong import shown
+from api.http.problems import FieldProblem, invalid, not_found
 from api.http.reading import answer, no_query, read_object, unknown_parameter
-from api.http.schemas import EmptyBody, validated
+from api.http.schemas import must_be_empty
 from api.http.services import Services
 from api.http.shapes import page, worker_json
 
@@ -59,7 +60,7 @@ class Workers:
 
     async def _set(self, worker_id: str, *, paused: bool | None = None, drain: bool | None = None) -> Response:
         no_query()
-        validated(EmptyBody, await read_object(optional=True))
+        must_be_empty(await read_object(optional=True))
         view = await self._store.set_worker(_checked(worker_id), paused=paused, drain=drain)
         return answer(worker_json(view, self._suspect_after))
 

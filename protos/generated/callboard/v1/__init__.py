@@ -612,7 +612,7 @@ class NewTask(betterproto2.Message):
 
     backoff: "str | None" = betterproto2.field(9, betterproto2.TYPE_STRING, optional=True)
     """
-    JSON object
+    JSON: seconds, or an object with kind, base, cap, jitter
     """
 
     expires_at: "str | None" = betterproto2.field(10, betterproto2.TYPE_STRING, optional=True)
