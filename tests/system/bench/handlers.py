@@ -90,7 +90,7 @@ async def flaky(ctx: Context, seconds: float, marker: str) -> int:
     with noted(ctx):
         await trio.sleep(seconds)
         try:
-            (FOLDER / f"{marker}.failed").touch(exist_ok=False)
+            (FOLDER.parent / f"{marker}.failed").touch(exist_ok=False)
         except FileExistsError:
             return ctx.attempt
         raise ValueError("the first try fails")
@@ -125,7 +125,7 @@ async def petrify(ctx: Context, marker: str) -> str:
     """Stops its whole executor, the first time."""
     with noted(ctx):
         try:
-            (FOLDER / f"{marker}.petrified").touch(exist_ok=False)
+            (FOLDER.parent / f"{marker}.petrified").touch(exist_ok=False)
         except FileExistsError:
             return "moved on"
         os.kill(os.getpid(), signal.SIGSTOP)

@@ -23,10 +23,10 @@ READERS = 8
 class Mix:
     """How many, how fast, and of which kinds. Shares of the whole; the rest are short naps."""
 
-    tasks: int = 160
-    pace: float = 20.0  # a second
+    tasks: int = 150
+    pace: float = 18.0  # a second
     short: float = 0.05
-    medium: float = 1.0
+    medium: float = 0.6
     long: float = 6.0
     shares: dict[str, float] = field(
         default_factory=lambda: {

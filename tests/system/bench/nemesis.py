@@ -66,6 +66,41 @@ class Nemesis:
             return "coordinator_death"
         return "visible_death" if name in self.system.layout.worker_names else "other"
 
+    async def kill_while_starting(self, name: str, after: float) -> None:
+        """Starts it, and kills it so many seconds later, ready or not."""
+        async with trio.open_nursery() as nursery:
+            started = trio.Event()
+
+            async def start() -> None:
+                try:
+                    await self.system.start(name)
+                except* AssertionError:
+                    pass  # it ended before it was ready, as it was meant to
+                started.set()
+
+            before = self.system.lives.get(name, 0)
+            nursery.start_soon(start)
+            await self.system.when(
+                lambda: self.system.lives.get(name, 0) > before and self.system.alive(name), f"{name} runs"
+            )
+            await trio.sleep(after)
+            await self.kill(name)
+            await started.wait()
+
+    async def dies(self, name: str, limit: float = 30.0, kind: str | None = None) -> None:
+        """Waits for a node that was told to end itself, and writes its death down."""
+        node, pids = self.system.nodes[name], self.system.pids(name)
+        with trio.move_on_after(limit):
+            while node.process.poll() is None:
+                pids = self.system.pids(name) or pids
+                await trio.sleep(0.005)
+        if node.process.poll() is None:
+            return
+        self.system.stopping.add(name)
+        fault = self.on(kind or self._death_of(name), name, pids)
+        await self.gone(pids)
+        self.took(fault, "the processes are gone")
+
     async def kill_executor(self, name: str) -> None:
         pid = self.system.pids(name)[1]
         fault = self.on("other", f"executor of {name}", [pid])

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.system.bench.scenario import CATALOGUE
-from tests.system.scenarios import processes
+from tests.system.scenarios import failpoints, processes
 
-__all__ = ["CATALOGUE", "processes"]
+__all__ = ["CATALOGUE", "failpoints", "processes"]
