@@ -23,6 +23,7 @@ from hypercorn.utils import parse_socket_addr
 
 from actors.runtime.supervisor import describe
 from api.http.asgi import CutOff
+from api.http.heads import refusal, refused
 
 log = logging.getLogger(__name__)
 
@@ -32,39 +33,28 @@ WRITE_LIMIT = 30.0  # seconds
 IDLE_LIMIT = 10.0  # seconds from the first byte, or the last answer, to the end of the next headers
 LINGER = 1.0  # seconds in which a client may still send what was refused, so that it reads why
 FAREWELL = 1.0  # seconds for an application to notice that its client has gone
-HEADER_BYTES = 16_384
-HEADER_COUNT = 100
-TARGET_BYTES = 8_192
 
 
 class Http1(H11Protocol):
     """Refuses what h11 lets through: other versions, ambiguous lengths, too many headers."""
 
+    _bodiless = False
+
     async def _create_stream(self, request: h11.Request) -> None:
-        refusal = refused(request)
-        if refusal is None:
+        self._bodiless = request.method == b"HEAD"
+        status = refused(request)
+        if status is None:
             await super()._create_stream(request)
         else:
-            await self._send_error_response(refusal)
+            await self._send_error_response(status)
             await self.send(Closed())
+
+    async def _send_error_response(self, status_code: int) -> None:
+        for event in refusal(status_code, bodiless=self._bodiless):
+            await self._send_h11_event(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """An Upgrade to h2c is ignored, as RFC 9110 allows."""
-
-
-def refused(request: h11.Request) -> int | None:
-    """The status of a refusal, None when the head of the request is in order."""
-    if request.http_version not in (b"1.0", b"1.1"):
-        return 505
-    if len(request.target) > TARGET_BYTES:
-        return 414
-    headers = list(request.headers)
-    if len(headers) > HEADER_COUNT or sum(len(name) + len(value) + 4 for name, value in headers) > HEADER_BYTES:
-        return 431
-    names = {name for name, _ in headers}
-    if b"content-length" in names and b"transfer-encoding" in names:
-        return 400
-    return None
 
 
 class Applications:

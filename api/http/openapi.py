@@ -156,8 +156,8 @@ def description() -> dict[str, Any]:
 
 def _operation(operation: Operation) -> dict[str, Any]:
     is_open = operation.path in OPEN
-    # 400: a head that can't be understood; 403: another origin or host; 431 and 414 are answered before any route.
-    problems = {*operation.problems, 403, 417, 500} | (set() if is_open else {401, 429})
+    # 400, 414, 431: a head that can't be understood; 403: another origin or host.
+    problems = {*operation.problems, 400, 403, 414, 417, 431, 500} | (set() if is_open else {401, 429})
     made: dict[str, Any] = {
         "operationId": _operation_id(operation),
         "summary": operation.summary,

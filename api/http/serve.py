@@ -15,7 +15,8 @@ from hypercorn.utils import wrap_app
 
 from actors.model.errors import ConfigurationError
 from actors.runtime.supervisor import describe
-from api.http.connection import HEADER_BYTES, WRITE_LIMIT, Connection
+from api.http.connection import WRITE_LIMIT, Connection
+from api.http.heads import HEADER_BYTES
 
 log = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 from contextlib import AsyncExitStack
@@ -129,7 +130,21 @@ async def test_a_reader_that_stops_for_too_long_is_dropped(monkeypatch: pytest.M
 )  # fmt: skip
 async def test_odd_heads_get_their_status(app: Any, sent: bytes, status: int) -> None:
     async with serving(app) as port:
-        assert status_of(await exchange(port, sent)) == status
+        answer = await exchange(port, sent)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert status_of(answer) == status
+    assert b"\r\ncontent-type: application/problem+json\r\n" in head.lower()
+    problem = json.loads(body)
+    assert problem["status"] == status
+    assert problem["code"] != "internal"
+    assert f"x-request-id: {problem['request_id']}".encode() in head.lower()
+
+
+async def test_a_refused_head_request_has_no_body(app: Any) -> None:
+    async with serving(app) as port:
+        answer = await exchange(port, b"HEAD /" + b"x" * 9_000 + b" HTTP/1.1\r\n" + CLOSE + b"\r\n")
+    assert status_of(answer) == 414
+    assert answer.endswith(b"\r\n\r\n")
 
 
 async def test_an_offer_of_http2_is_not_taken_up(app: Any) -> None:

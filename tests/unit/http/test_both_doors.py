@@ -59,7 +59,7 @@ WRONG: list[dict[str, Any]] = [
 
 
 def by_grpc(fields: dict[str, Any]) -> wire.NewTask:
-    shown = {name: json.dumps(value, separators=(",", ":")) if name in TEXTS else value
+    shown: dict[str, Any] = {name: json.dumps(value, separators=(",", ":")) if name in TEXTS else value
              for name, value in fields.items()}  # fmt: skip
     return wire.NewTask(**shown)
 
