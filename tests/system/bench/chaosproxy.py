@@ -191,6 +191,11 @@ class Proxy:
             pair[which].set(**changes)
 
     @property
+    def passed(self) -> int:
+        """Bytes that arrived."""
+        return sum(way.passed for pair in self._ways.values() for way in pair)
+
+    @property
     def lost(self) -> int:
         """Bytes that did not arrive."""
         return sum(way.lost for pair in self._ways.values() for way in pair)

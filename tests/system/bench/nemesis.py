@@ -165,15 +165,21 @@ class Nemesis:
 
     # --- links --------------------------------------------------------------------------------------
 
-    def cut(self, worker: str, coordinator: str | None = None, *, up: bool = True, down: bool = True) -> None:
+    async def cut(self, worker: str, coordinator: str | None = None, *, up: bool = True, down: bool = True) -> None:
         """Holds everything back between this worker and one coordinator, or all: what TCP makes of dropped packets."""
-        fault = self.on("link" if up and down else "silent", worker)
+        fault = self.on("link" if coordinator else "silent", worker)
         for name in [coordinator] if coordinator else self.system.layout.coordinator_names:
             if up:
                 self.system.links[name].up(worker, held=True)
             if down:
                 self.system.links[name].down(worker, held=True)
-        self.took(fault, "the proxy holds its bytes")
+        places = [place for place, wanted in enumerate((up, down)) if wanted]
+        ways = [proxy.ways(worker)[place] for proxy in self.system.links.values() for place in places if coordinator is
+                None or proxy is self.system.links[coordinator]]  # fmt: skip
+        before = [way.passed for way in ways]
+        await trio.sleep(0.5)
+        if [way.passed for way in ways] == before:
+            self.took(fault, "nothing passed for half a second")
 
     def mend(self, worker: str) -> None:
         for proxy in self.system.links.values():

@@ -120,8 +120,10 @@ class Run:
         await self.finish()
 
     async def finish(self) -> None:
-        """Everybody leaves, workers first, and nobody's process stays."""
+        """What was permanent ends; everybody leaves, workers first, and nobody's process stays."""
         system = self.system
+        self.nemesis.thaw()
+        system.calm()
         pids = [pid for name in system.names for pid in system.pids(name)]
         await system.stop(*system.layout.worker_names)
         await system.stop(*system.server_names)

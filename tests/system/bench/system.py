@@ -27,6 +27,7 @@ from tests.support.cluster import Cluster, Node, open_cluster
 from tests.support.postgres import Server
 from tests.system.bench import chaosproxy, record
 from tests.system.bench.chaosproxy import Proxy
+from tests.system.bench.namespaces import HUB, Namespace, open_namespaces
 from tests.system.bench.record import Recorder
 
 HERE = Path(__file__).parent
@@ -78,6 +79,7 @@ class System:
         self.sampler = Recorder(self.history, "sampler")
         self.clean_stops: list[dict[str, Any]] = []
         self.environ: dict[str, dict[str, str]] = {}  # more of it, by node
+        self.spaces: dict[str, Namespace] = {}  # of workers, if they have any
 
     # --- nodes --------------------------------------------------------------------------------------
 
@@ -241,6 +243,15 @@ class System:
             )
         return [row["name"] for row in rows if self.alive(row["name"])]
 
+    def passed(self, *databases: str) -> int:
+        """Bytes that went over the links, or to and from the databases of these nodes."""
+        proxies = [self.databases[name] for name in databases] or list(self.links.values())
+        return sum(proxy.passed for proxy in proxies)
+
+    def lost(self) -> int:
+        """Bytes that the links have lost."""
+        return sum(proxy.lost for proxy in self.links.values())
+
     def calm(self) -> None:
         """Every proxy passes everything on."""
         for proxy in (*self.links.values(), *self.databases.values()):
@@ -285,9 +296,12 @@ async def open_system(server: Server, layout: Layout, folder: Path | None = None
             system.databases[name] = await stack.enter_async_context(
                 chaosproxy.open_proxy(system.sockets[name] / SOCKET, server.folder / SOCKET)
             )
+        if layout.namespaces:
+            system.spaces = stack.enter_context(open_namespaces(layout.worker_names))
+            cluster.prefix = {name: space.prefix for name, space in system.spaces.items()}
         seed = random.Random(time.monotonic_ns())
         for number, name in enumerate(layout.coordinator_names, start=1):
-            front = f"127.0.1.{number}"
+            front = HUB if layout.namespaces else f"127.0.1.{number}"
             port = free_port((front, system.behind), seed)
             system.addresses[name] = (front, port)
             system.links[name] = await stack.enter_async_context(
