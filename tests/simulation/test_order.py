@@ -36,7 +36,9 @@ def test_equal_seeds_make_equal_orders_of_tasks() -> None:
 async def test_a_frozen_node_does_nothing_and_finds_its_timers_over_when_it_thaws(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    began, woke, beside = trio.current_time(), [], []
+    began = trio.current_time()
+    woke: list[float] = []
+    beside: list[float] = []
 
     async def sleeper(found: list[float]) -> None:
         await trio.sleep(1)
