@@ -71,6 +71,7 @@ async def test_resuming_raises_the_epoch_and_moves_to_the_coordinator(bench: Ben
     assert await bench.dispatch.held_by(session.id) == []
 
 
+@pytest.mark.bad_input("GR18")
 @pytest.mark.parametrize("change", [{"secret_hash": b"wrong"}, {"state": "dead"}, {"state": "closed"}])
 async def test_a_stranger_and_an_ended_session_can_t_resume(bench: Bench, change: dict[str, Any]) -> None:
     session = await bench.session()

@@ -91,6 +91,7 @@ async def test_the_same_key_twice_in_one_group(bench: Bench) -> None:
     assert isinstance(refused, IdempotencyConflict)
 
 
+@pytest.mark.bad_input("HT28")
 async def test_the_same_key_at_once_is_stored_once(bench: Bench) -> None:
     answers: list[Submitted | Exception] = []
 

@@ -126,6 +126,7 @@ async def test_a_live_session_keeps_what_it_accepted(bench: Bench) -> None:
     assert await sweep(bench) == Swept(0, (), {})
 
 
+@pytest.mark.bad_input("GR26")
 async def test_an_unacknowledged_assignment_goes_back_and_its_worker_is_told(bench: Bench) -> None:
     session = await bench.session()
     held = await bench.held(session)
@@ -151,6 +152,7 @@ async def test_an_exclusive_assignment_that_was_never_sent_comes_back(bench: Ben
     assert await facts(bench, held) == ("queued", 0, 0, 1)
 
 
+@pytest.mark.bad_input("GR26")
 async def test_the_tenth_undelivered_assignment_waits_a_minute(bench: Bench) -> None:
     held = await bench.held(undelivered="9")
     await change(bench, held, ack_by=PAST)

@@ -61,6 +61,7 @@ def shell(tmp_path: Path) -> Shell:
 PORTS = ("--http-port", "0", "--grpc-port", "0")
 
 
+@pytest.mark.bad_input("CF13", "CF14")
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -93,6 +94,7 @@ def test_settings_files_and_variables_are_judged_together(shell: Shell) -> None:
     assert "hunter2" not in said
 
 
+@pytest.mark.bad_input("CF21")
 @pytest.mark.parametrize("role", ["scheduler", "coordinator", "api", "worker", "up"])
 def test_an_open_bind_needs_a_token(shell: Shell, role: str) -> None:
     code, said = shell.refused(role, "--host", "0.0.0.0")
@@ -101,6 +103,7 @@ def test_an_open_bind_needs_a_token(shell: Shell, role: str) -> None:
     assert "CALLBOARD_INSECURE=1" in said
 
 
+@pytest.mark.bad_input("CF10")
 @pytest.mark.parametrize(
     ("role", "flag"), [("api", "--http-port"), ("coordinator", "--grpc-port"), ("worker", "--http-port")]
 )
@@ -115,6 +118,7 @@ def test_a_taken_port_is_named_by_every_role(shell: Shell, empty_url: str, role:
     assert flag in said
 
 
+@pytest.mark.bad_input("CF08")
 def test_a_database_that_nobody_answers_for(shell: Shell) -> None:
     for host, why in (("127.0.0.1:9", "accepts connections"), ("nowhere.invalid", "host name")):
         url = f"postgresql://me:hunter2@{host}/x"
@@ -134,6 +138,7 @@ def test_a_role_that_waits_for_its_database_can_be_stopped(shell: Shell) -> None
         assert process.wait(LIMIT) == 0
 
 
+@pytest.mark.bad_input("CF08")
 def test_a_wrong_database_and_an_unknown_role(shell: Shell, empty_url: str) -> None:
     wrong = empty_url.replace("/postgres?", "/nothing_of_this_name?")
     for arguments in (("api", *PORTS), ("db", "migrate"), ("up", "--workers", "1", *PORTS)):
@@ -145,6 +150,7 @@ def test_a_wrong_database_and_an_unknown_role(shell: Shell, empty_url: str) -> N
     assert (code, "stranger" in said, "hunter2" in said) == (CONFIGURATION, True, False)
 
 
+@pytest.mark.bad_input("CF16")
 def test_a_data_folder_that_can_not_be_had(shell: Shell) -> None:
     (shell.folder / "file").write_text("")
     code, said = shell.refused("up", "--data", str(shell.folder / "file"), *PORTS)

@@ -74,6 +74,7 @@ def test_every_setting_that_is_passed_on_exists() -> None:
     assert given <= set(BY_VARIABLE)
 
 
+@pytest.mark.bad_input("CF18")
 def test_the_image_runs_as_nobody_special_and_needs_no_frontend_image() -> None:
     assert "# syntax=" not in DOCKERFILE
     last = DOCKERFILE.split("\nFROM ")[-1]

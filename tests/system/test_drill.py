@@ -129,6 +129,7 @@ async def test_a_drill_kills_a_coordinator_and_sees_nothing_repeated(cluster: Cl
     assert (await cluster.task(task))["attempt"] == 1
 
 
+@pytest.mark.bad_input("CL20")
 async def test_a_drill_refuses_what_would_end_the_work_and_asks_before_it_strikes(cluster: Cluster) -> None:
     server = await cluster.server()
     worker = await cluster.worker("only", server)

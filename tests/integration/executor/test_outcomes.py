@@ -103,6 +103,7 @@ def test_a_cancelled_thread_is_reported_when_it_has_left(start: Start) -> None:
     assert node.end(deaf).kind is Outcome.SUCCEEDED
 
 
+@pytest.mark.bad_input("GR28")
 def test_what_finds_no_slot_is_handed_back(start: Start) -> None:
     node = start(slots=1, start_limit=0.2)
     runs, waits = node.run("nap", {"seconds": 0.6}, {"seconds": 0})

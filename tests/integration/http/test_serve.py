@@ -97,6 +97,7 @@ async def test_idle_connections_end_at_once_and_requests_get_their_grace(app: An
         assert 0.9 < trio.current_time() - began < 1.6
 
 
+@pytest.mark.bad_input("HT22")
 async def test_a_reader_that_stops_for_too_long_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "WRITE_LIMIT", 0.3)
     async with serving(endless) as port:
@@ -109,6 +110,7 @@ async def test_a_reader_that_stops_for_too_long_is_dropped(monkeypatch: pytest.M
         await stream.aclose()
 
 
+@pytest.mark.bad_input("HT01", "HT02", "HT05", "HT08", "HT09", "HT10", "HT12", "HT24")
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
@@ -147,6 +149,7 @@ async def test_a_refused_head_request_has_no_body(app: Any) -> None:
     assert answer.endswith(b"\r\n\r\n")
 
 
+@pytest.mark.bad_input("HT23")
 async def test_an_offer_of_http2_is_not_taken_up(app: Any) -> None:
     offer = b"GET /livez HTTP/1.1\r\n" + HEAD + b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\n"
     async with serving(app) as port:
@@ -155,6 +158,7 @@ async def test_an_offer_of_http2_is_not_taken_up(app: Any) -> None:
     assert answer.startswith(b"HTTP/1.1")
 
 
+@pytest.mark.bad_input("HT17")
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_body_beyond_the_limit_is_refused_and_its_sender_reads_why(app: Any, chunked: bool) -> None:
     async def pieces() -> Any:
@@ -172,6 +176,7 @@ async def test_a_body_beyond_the_limit_is_refused_and_its_sender_reads_why(app: 
             assert (await client.get("/livez")).status_code == 200
 
 
+@pytest.mark.bad_input("HT15")
 async def test_a_body_that_never_comes_stores_nothing(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     app.config["BODY_TIMEOUT"] = 0.3
     head = b"POST /api/v1/tasks HTTP/1.1\r\n" + HEAD + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
@@ -179,6 +184,7 @@ async def test_a_body_that_never_comes_stores_nothing(app: Any, monkeypatch: pyt
         assert status_of(await exchange(port, head + b'{"name"')) == 408
 
 
+@pytest.mark.bad_input("HT14")
 async def test_slow_heads_are_cut_off(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "IDLE_LIMIT", 0.3)
     async with serving(app) as port:
@@ -187,6 +193,7 @@ async def test_slow_heads_are_cut_off(app: Any, monkeypatch: pytest.MonkeyPatch)
         assert 0.2 < trio.current_time() - began < 2
 
 
+@pytest.mark.bad_input("HT21")
 async def test_one_connection_serves_many_requests_also_pipelined(app: Any) -> None:
     async with serving(app) as port:
         answer = await exchange(

@@ -66,6 +66,7 @@ async def test_a_wrong_password_is_refused_in_words_without_the_password(
         await store.tasks.stats()
 
 
+@pytest.mark.bad_input("CF08")
 async def test_a_role_without_rights_may_work_but_not_migrate(
     postgres_server: Server, role: str, database: Database
 ) -> None:
@@ -111,6 +112,7 @@ async def test_a_database_that_is_not_there_is_refused(postgres_server: Server, 
             await store.tasks.stats()
 
 
+@pytest.mark.bad_input("CF08")
 @pytest.mark.parametrize("parameter", ["socket_timeout=5", "sslmode=sometimes", "connection_limit=many", "schema=a-b"])
 async def test_what_is_not_understood_is_named(parameter: str) -> None:
     with pytest.raises(ConfigurationError, match=parameter.split("=")[0]):

@@ -50,6 +50,7 @@ async def test_a_second_run_does_nothing(database_url: str) -> None:
     assert await migrate(parse_url(database_url)) == []
 
 
+@pytest.mark.bad_input("CF09")
 async def test_a_newer_schema_is_refused(database_url: str, database: Database) -> None:
     await database.execute("INSERT INTO callboard_migrations (number, name, checksum) VALUES (9999, 'future', 'x')")
     for call in (migrate, pending):
@@ -64,6 +65,7 @@ async def test_a_changed_migration_is_refused(database_url: str, database: Datab
             await call(parse_url(database_url))
 
 
+@pytest.mark.bad_input("CF09")
 async def test_all_is_pending_where_nothing_is(empty_url: str, loop: None) -> None:
     assert await pending(parse_url(empty_url)) == migrations()
 
@@ -80,6 +82,7 @@ async def test_a_stranger_that_holds_the_lock_is_not_waited_for_long(
     assert await migrate(elsewhere) == migrations()
 
 
+@pytest.mark.bad_input("CF09")
 async def test_a_failed_migration_leaves_nothing(
     postgres_server: Server, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

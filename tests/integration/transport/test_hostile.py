@@ -107,6 +107,7 @@ def message(data: bytes, *, length: int | None = None, flag: int = 0) -> bytes:
     return struct.pack(">BI", flag, len(data) if length is None else length) + data
 
 
+@pytest.mark.bad_input("GR01", "GR02")
 async def test_frames_of_unknown_kinds_are_ignored(loop: None) -> None:
     async with beside_a_link() as connect:
         raw = await connect()
@@ -118,6 +119,7 @@ async def test_frames_of_unknown_kinds_are_ignored(loop: None) -> None:
         assert await raw.until(PingAckReceived) is not None
 
 
+@pytest.mark.bad_input("GR04", "GR08")
 @pytest.mark.parametrize(
     "data",
     [
@@ -143,6 +145,7 @@ async def test_what_is_not_http2_ends_its_connection(loop: None, data: bytes) ->
                 pass
 
 
+@pytest.mark.bad_input("GR03")
 async def test_a_header_that_is_not_ascii_ends_its_connection(loop: None) -> None:
     async with beside_a_link() as connect:
         raw = await connect()
@@ -152,6 +155,7 @@ async def test_a_header_that_is_not_ascii_ends_its_connection(loop: None) -> Non
         await closed(raw)
 
 
+@pytest.mark.bad_input("GR12", "GR15")
 @pytest.mark.parametrize(
     ("data", "status"),
     [
@@ -174,6 +178,7 @@ async def test_a_message_that_is_none_ends_its_stream_with_a_status(loop: None, 
         assert await raw.until(PingAckReceived) is not None
 
 
+@pytest.mark.bad_input("GR13", "GR14")
 async def test_a_message_that_is_cut_or_packed_ends_its_stream(loop: None, caplog: pytest.LogCaptureFixture) -> None:
     async with beside_a_link() as connect:
         for data, ends in ((message(b"abc", length=100), True), (message(b"abc", flag=1), False)):
@@ -195,6 +200,7 @@ async def test_a_link_that_breaks_the_contract_is_refused_by_status(loop: None) 
         assert await grpc_status(raw) == "3"
 
 
+@pytest.mark.bad_input("GR10")
 async def test_no_more_than_a_hundred_streams_a_connection(loop: None) -> None:
     async with beside_a_link() as connect:
         raw = await connect()
@@ -210,6 +216,7 @@ async def test_no_more_than_a_hundred_streams_a_connection(loop: None) -> None:
                 pass
 
 
+@pytest.mark.bad_input("GR06")
 async def test_streams_opened_and_reset_without_end_cost_the_connection(loop: None) -> None:
     async with beside_a_link() as connect:
         raw = await connect()
@@ -226,6 +233,7 @@ async def test_streams_opened_and_reset_without_end_cost_the_connection(loop: No
                 pass
 
 
+@pytest.mark.bad_input("GR09")
 async def test_a_peer_that_reads_nothing_is_dropped(loop: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_UNSENT", 64 * 1024)
     async with beside_a_link() as connect:
@@ -237,6 +245,7 @@ async def test_a_peer_that_reads_nothing_is_dropped(loop: None, monkeypatch: pyt
                 await raw.stream.send_all(pings)
 
 
+@pytest.mark.bad_input("GR05")
 async def test_silence_after_the_connection_is_limited(loop: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HANDSHAKE_LIMIT", 0.1)
     async with beside_a_link() as connect:

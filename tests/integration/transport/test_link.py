@@ -107,6 +107,7 @@ async def test_a_large_outcome_arrives_as_a_report_and_is_answered_on_the_stream
         assert (await expect(end.incoming, model.Committed)).verdicts == [Verdict.ACCEPTED]
 
 
+@pytest.mark.bad_input("GR18")
 async def test_payloads_are_given_once_and_to_their_session_only(loop: None, monkeypatch: pytest.MonkeyPatch) -> None:
     hub, gate = Hub(), trio.Event()
     monkeypatch.setattr("transport.client._Link.fetch", lambda _: gate.wait())
@@ -231,6 +232,7 @@ async def test_an_actor_that_crashes_ends_its_own_link_only(loop: None, caplog: 
         await expect(end.incoming, model.HeartbeatReply)
 
 
+@pytest.mark.bad_input("GR27")
 async def test_a_worker_that_does_not_read_is_noticed(loop: None) -> None:
     hub = Hub()
     async with open_grpc_server("127.0.0.1", 0, link=hub) as port, dial(at(port), TEST) as end:

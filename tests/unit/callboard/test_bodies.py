@@ -34,6 +34,7 @@ def test_a_result_comes_back(value: Any) -> None:
     assert json.loads(encode_result(value)) == value
 
 
+@pytest.mark.bad_input("JS30")
 @pytest.mark.parametrize(
     ("value", "words"),
     [
@@ -58,6 +59,7 @@ def test_a_result_without_end_is_refused() -> None:
         encode_result(value)
 
 
+@pytest.mark.bad_input("JS30")
 def test_a_large_result_is_refused_with_both_sizes() -> None:
     encode_result("x" * (MAX_RESULT - 2))
     with pytest.raises(ResultTooLarge, match=rf"{MAX_RESULT + 1} bytes .* {MAX_RESULT}"):
@@ -117,6 +119,7 @@ class Mute(Exception):
         raise RuntimeError
 
 
+@pytest.mark.bad_input("JS30")
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), Mute(), Cancelled(CancelReason.CANCELLED)])
 def test_whatever_is_raised_is_a_failure_of_the_attempt(error: BaseException) -> None:
     assert judged(error)[0] is Outcome.FAILED

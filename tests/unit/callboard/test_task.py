@@ -99,6 +99,7 @@ def _stars(**options: str) -> None: ...
 def _late_context(x: int, context: Context) -> None: ...
 
 
+@pytest.mark.bad_input("CF13")
 @pytest.mark.parametrize(
     ("function", "words"),
     [
@@ -121,6 +122,7 @@ def test_a_lambda_needs_a_name() -> None:
     task(name="nothing")(lambda: None)
 
 
+@pytest.mark.bad_input("CF13")
 def test_two_handlers_of_one_name_are_refused_with_both_places() -> None:
     def first() -> None: ...
     def second() -> None: ...

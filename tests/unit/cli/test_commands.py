@@ -24,6 +24,7 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALLBOARD_API_URL", "http://127.0.0.1:9")
 
 
+@pytest.mark.bad_input("CL02", "CL04", "CL05", "CL06", "CL07")
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

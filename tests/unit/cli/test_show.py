@@ -33,6 +33,7 @@ def test_long_results_are_not_broken_into_lines(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == f"result  {'x' * 1_000}\n"
 
 
+@pytest.mark.bad_input("CL14")
 def test_on_a_narrow_terminal_names_stay_and_roomy_columns_go(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

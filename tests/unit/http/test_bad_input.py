@@ -67,6 +67,7 @@ VALUES: list[tuple[dict[str, Any], str, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.bad_input("JS06", "JS10", "JS11", "JS15", "JS16", "JS17", "JS20", "JS22")
 @pytest.mark.parametrize(("fields", "field", "code"), VALUES)
 async def test_a_wrong_value_is_named(
     api: Api, store: FakeStore, fields: dict[str, Any], field: str, code: str
@@ -79,6 +80,7 @@ async def test_a_wrong_value_is_named(
     assert store.tasks == {}
 
 
+@pytest.mark.bad_input("JS18", "JS19")
 @pytest.mark.parametrize(
     "run_at",
     ["2026-11-26T00:00:00", "2026-02-30T00:00:00Z", "2026-01-01T24:00:00Z", "2026-06-30T23:59:60Z", "now", "infinity",
@@ -97,6 +99,7 @@ async def test_every_error_is_told_at_once_and_near_misses_get_a_hint(api: Api) 
     assert "did you mean name?" in next(e["detail"] for e in answer.json["errors"] if e["field"] == "nme")
 
 
+@pytest.mark.bad_input("JS01", "JS02", "JS03", "JS04", "JS05", "JS08", "JS09")
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -124,6 +127,7 @@ async def test_what_is_no_json_is_malformed(api: Api, store: FakeStore, body: by
     assert store.tasks == {}
 
 
+@pytest.mark.bad_input("JS01", "JS03", "JS05", "JS07")
 @pytest.mark.parametrize(
     ("body", "field", "code"),
     [
@@ -144,12 +148,14 @@ async def test_json_that_can_not_be_stored_is_named(api: Api, body: bytes, field
     assert field is None or answer.json["errors"][0]["field"] == field
 
 
+@pytest.mark.bad_input("JS25")
 async def test_whole_surrogate_pairs_and_64_bit_numbers_pass(api: Api, store: FakeStore) -> None:
     body = b'{"name": "job", "args": {"x": "\\ud83d\\ude00", "n": 9223372036854775807, "__proto__": "${jndi:x}"}}'
     assert (await api.call("POST", "/api/v1/tasks", data=body)).status == 201
     assert store.tasks[1].args == {"x": "😀", "n": 2**63 - 1, "__proto__": "${jndi:x}"}
 
 
+@pytest.mark.bad_input("JS13")
 @pytest.mark.parametrize(("size", "status"), [(262_143, 201), (262_144, 201), (262_145, 413)])
 async def test_arguments_have_a_limit(api: Api, size: int, status: int) -> None:
     text = "x" * (size - len('{"x":""}'))
@@ -157,12 +163,14 @@ async def test_arguments_have_a_limit(api: Api, size: int, status: int) -> None:
     assert answer.status == status
 
 
+@pytest.mark.bad_input("JS14")
 async def test_a_large_body_is_refused(api: Api, store: FakeStore) -> None:
     answer = await api.post("/api/v1/tasks", {"name": "job", "args": {"x": "y" * 10_000_000}})
     assert (answer.status, answer.json["code"]) == (413, "too_large")
     assert store.tasks == {}
 
 
+@pytest.mark.bad_input("HT19")
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/json; charset=utf-7"]
 )
@@ -171,11 +179,13 @@ async def test_another_media_type_is_refused(api: Api, content_type: str) -> Non
     assert answer.status == 415
 
 
+@pytest.mark.bad_input("HT18")
 async def test_compressed_bodies_are_refused(api: Api) -> None:
     answer = await api.call("POST", "/api/v1/tasks", data=b"x", headers={"Content-Encoding": "gzip"})
     assert answer.status == 415
 
 
+@pytest.mark.bad_input("HT11")
 async def test_no_route_and_no_method(api: Api) -> None:
     assert (await api.get("/api/v1/nothing")).status == 404
     assert (await api.get("/api/v1/schedules")).status == 404

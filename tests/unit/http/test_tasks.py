@@ -36,6 +36,7 @@ async def test_posting_answers_201_with_location_and_the_task(api: Api) -> None:
     TypeAdapter(TaskJson).validate_json(answer.data)
 
 
+@pytest.mark.bad_input("JS12")
 async def test_a_handler_that_nobody_declared_stays_queued_and_the_answer_says_so(api: Api) -> None:
     answer = await api.post("/api/v1/tasks", {"name": "jbo"})
     assert answer.status == 201
@@ -44,6 +45,7 @@ async def test_a_handler_that_nobody_declared_stays_queued_and_the_answer_says_s
     assert "'other'" in batch.json["notice"]
 
 
+@pytest.mark.bad_input("HT28")
 async def test_the_same_idempotency_key_answers_with_the_first_task(api: Api) -> None:
     headers = {"Idempotency-Key": "k1"}
     first = await api.post("/api/v1/tasks", {"name": "job", "args": {"a": 1, "b": 2}}, headers=headers)
@@ -56,6 +58,7 @@ async def test_the_same_idempotency_key_answers_with_the_first_task(api: Api) ->
     assert other.json["code"] == "idempotency_conflict"
 
 
+@pytest.mark.bad_input("HT27")
 @pytest.mark.parametrize("key", ["", "x" * 256, "a b", "ä"])
 async def test_an_odd_idempotency_key_is_malformed(api: Api, key: str) -> None:
     answer = await api.post("/api/v1/tasks", {"name": "job"}, headers={"Idempotency-Key": key})
@@ -72,6 +75,7 @@ async def test_a_batch_is_stored_whole_and_answers_its_ids(api: Api, store: Fake
     assert answer.json == {"ids": ["4", "5"]}
 
 
+@pytest.mark.bad_input("JS23")
 async def test_one_bad_item_stores_nothing_of_the_batch_and_is_named(api: Api, store: FakeStore) -> None:
     items = [{"name": "job"}, {"name": "job", "delay": -1}, {"nam": "job"}]
     answer = await api.post("/api/v1/tasks/batch", items)
@@ -91,6 +95,7 @@ async def test_a_batch_with_an_idempotency_key_is_stored_once(api: Api, store: F
     assert len(store.tasks) == 2
 
 
+@pytest.mark.bad_input("JS23")
 async def test_limits_of_a_batch(api: Api) -> None:
     assert (await api.post("/api/v1/tasks/batch", [])).status == 422
     assert (await api.post("/api/v1/tasks/batch", {"name": "job"})).status == 422
@@ -135,12 +140,14 @@ async def test_an_unexpected_error_tells_nothing_of_the_inside(api: Api, store: 
     assert "hunter2" not in answer.data.decode()
 
 
+@pytest.mark.bad_input("JS26")
 @pytest.mark.parametrize("task_id", ["999", "0", "-1", "abc", "1e3", "9223372036854775808", "1" * 400, "%00", "１"])
 async def test_what_is_no_id_is_not_found(api: Api, task_id: str) -> None:
     assert (await api.get(f"/api/v1/tasks/{task_id}")).status == 404
     assert (await api.post(f"/api/v1/tasks/{task_id}/cancel")).status == 404
 
 
+@pytest.mark.bad_input("HT26")
 async def test_listing_goes_through_pages_with_a_cursor_of_its_query(api: Api, store: FakeStore) -> None:
     for n in range(5):
         store.tasks[n + 1] = a_task(n + 1, tags=["even"] if n % 2 else [])
@@ -166,6 +173,7 @@ async def test_filters(api: Api, store: FakeStore) -> None:
         assert [item["id"] for item in (await api.get(f"/api/v1/tasks?{query}")).json["items"]] == ids
 
 
+@pytest.mark.bad_input("HT25", "JS28")
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=1001", "limit=abc", "limit=-1", "state=foo", "colour=red", "tag=a&tag=b", "created_after=now",
@@ -177,6 +185,7 @@ async def test_wrong_parameters_are_named(api: Api, query: str) -> None:
     assert answer.json["errors"][0]["field"] == query.partition("=")[0]
 
 
+@pytest.mark.bad_input("JS29")
 async def test_patching_a_waiting_task(api: Api, store: FakeStore) -> None:
     store.tasks[1] = a_task(1, run_at=datetime.now(UTC) + timedelta(hours=1))
     answer = await api.call("PATCH", "/api/v1/tasks/1", json={"run_at": None, "priority": 1, "queue": "q"})
@@ -190,6 +199,7 @@ async def test_patching_a_waiting_task(api: Api, store: FakeStore) -> None:
     assert (answer.status, answer.json["state"]) == (409, "succeeded")
 
 
+@pytest.mark.bad_input("JS27")
 async def test_cancelling(api: Api, store: FakeStore) -> None:
     store.tasks = {1: a_task(1), 2: a_task(2, state=TaskState.RUNNING), 3: a_task(3, state=TaskState.SUCCEEDED)}
     waiting, running = await api.post("/api/v1/tasks/1/cancel"), await api.post("/api/v1/tasks/2/cancel", {})
@@ -201,6 +211,7 @@ async def test_cancelling(api: Api, store: FakeStore) -> None:
     assert (await api.post("/api/v1/tasks/1/cancel", {"now": True})).status == 422
 
 
+@pytest.mark.bad_input("JS27")
 async def test_retrying(api: Api, store: FakeStore) -> None:
     store.tasks = {1: a_task(1, state=TaskState.FAILED)}
     answer = await api.post("/api/v1/tasks/1/retry")

@@ -19,6 +19,7 @@ def problems(flags: Mapping[str, object], environ: dict[str, str], folder: Path)
     return "\n".join(caught.value.problems)
 
 
+@pytest.mark.bad_input("CF07")
 def test_flag_wins_over_environment_over_env_file_over_toml_over_default(tmp_path: Path) -> None:
     (tmp_path / "callboard.toml").write_text('slots = 1\nworker_name = "toml"\nhost = "127.0.0.4"\n')
     (tmp_path / ".env").write_text("CALLBOARD_SLOTS=2\nCALLBOARD_WORKER_NAME=file\n")
@@ -45,6 +46,7 @@ def test_files_can_be_left_unread(tmp_path: Path) -> None:
     assert load(environ={"CALLBOARD_ENV_FILE": ""}, folder=tmp_path).database_url is None
 
 
+@pytest.mark.bad_input("CF03", "CF04", "CF08")
 def test_every_problem_is_reported_at_once_and_secrets_are_masked(tmp_path: Path) -> None:
     text = problems(
         {"roles": "scheduler,cook"},
@@ -73,6 +75,7 @@ def test_a_broken_line_is_named_by_number_without_its_value(tmp_path: Path) -> N
     assert "hunter2" not in text
 
 
+@pytest.mark.bad_input("CF02")
 def test_broken_toml_says_where(tmp_path: Path) -> None:
     (tmp_path / "callboard.toml").write_text("slots =\n")
     assert "line 1" in problems({}, {}, tmp_path)
@@ -95,6 +98,7 @@ def test_env_lines(line: str, pair: tuple[str, str] | None) -> None:
     assert parse_env_line(line) == pair
 
 
+@pytest.mark.bad_input("CF21")
 def test_an_open_bind_needs_a_token_or_an_explicit_word(tmp_path: Path) -> None:
     flags = {"roles": "api", "host": "0.0.0.0"}
     text = problems(flags, {}, tmp_path)
@@ -106,6 +110,7 @@ def test_an_open_bind_needs_a_token_or_an_explicit_word(tmp_path: Path) -> None:
         assert load({"roles": "api", "host": host}, environ={}, folder=tmp_path).host == host
 
 
+@pytest.mark.bad_input("CF06")
 def test_lease_terms_are_checked_with_their_numbers(tmp_path: Path) -> None:
     text = problems({}, {"CALLBOARD_LEASE": "4"}, tmp_path)
     assert "CALLBOARD_LEASE over profile default" in text

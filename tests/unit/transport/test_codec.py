@@ -217,12 +217,14 @@ HOSTILE_COORDINATOR = {
 }
 
 
+@pytest.mark.bad_input("GR15", "GR19")
 @pytest.mark.parametrize("name", HOSTILE_WORKER)
 def test_a_worker_that_breaks_the_contract_is_refused(name: str) -> None:
     with pytest.raises(CodecError):
         worker_from_wire(as_sent(HOSTILE_WORKER[name], wire.WorkerMessage))
 
 
+@pytest.mark.bad_input("GR28")
 @pytest.mark.parametrize("name", HOSTILE_COORDINATOR)
 def test_a_coordinator_that_breaks_the_contract_is_refused(name: str) -> None:
     with pytest.raises(CodecError):

@@ -11,6 +11,7 @@ from actors.worker.ledger import BYTES, LIMIT, MANY, Ledger, split
 from tests.support.worker import KEY, an_assignment, outcomes_of
 
 
+@pytest.mark.bad_input("GR28")
 def test_a_repeated_assignment_does_not_start_twice() -> None:
     ledger = Ledger()
     first = an_assignment(1, 2)
@@ -38,6 +39,7 @@ def test_a_claim_in_parts_starts_whole() -> None:
     assert ledger.running == 4
 
 
+@pytest.mark.bad_input("GR28")
 def test_an_assignment_of_a_superseded_epoch_is_refused() -> None:
     ledger = Ledger()
     ledger.epoch = 3
