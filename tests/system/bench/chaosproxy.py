@@ -20,6 +20,7 @@ CHUNK = 65_536
 QUEUE = 64  # chunks on their way in one direction
 HARD_CLOSE = struct.pack("ii", 1, 0)
 Address = Path | tuple[str, int]
+_FACTS = frozenset({"passed", "lost", "changed", "watch"})  # of a Way: what is no trouble
 _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -38,6 +39,7 @@ class Way:
     lose_at: bytes | None = None  # once: the request that holds these bytes is lost
     flip_at: int = -1  # the byte at this place of each new connection is damaged
     duplicate: bool = False  # every chunk twice
+    watch: Callable[[Pipe, bytes], str] | None = None  # says "lose" or "lose_answer" of what it recognises
     passed: int = 0  # bytes
     lost: int = 0  # bytes
     changed: trio.Event = field(default_factory=trio.Event)
@@ -51,7 +53,7 @@ class Way:
         self.changed = trio.Event()
 
     def trouble(self) -> dict[str, object]:
-        return {name: value for name, value in vars(self).items() if name not in ("passed", "lost", "changed")}
+        return {name: value for name, value in vars(self).items() if name not in _FACTS}
 
     def calm(self) -> None:
         """No trouble any more."""
@@ -128,11 +130,16 @@ class Pipe:
         if way.swallow:
             way.lost += len(data)
             return b"", False
+        seen = way.watch(self, data) if way.watch is not None else ""
         if way.lose_at is not None and way.lose_at in data:
-            way.lose_at, way.lost = None, way.lost + len(data)
+            way.lose_at, seen = None, "lose"
+        if seen == "lose":
+            way.lost += len(data)
             return b"", True
         if way.cut_at is not None and way.cut_at in data:
-            way.cut_at, self.answer_is_lost = None, True
+            way.cut_at, seen = None, "lose_answer"
+        if seen == "lose_answer":
+            self.answer_is_lost = True
         if place <= way.flip_at < place + len(data):
             at = way.flip_at - place
             data = data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
@@ -174,6 +181,7 @@ class Proxy:
         if tag not in self._ways:
             up, down = Way(), Way()
             up.set(**self._ways["*"][0].trouble())
+            up.watch = self._ways["*"][0].watch
             down.set(**self._ways["*"][1].trouble())
             self._ways[tag] = up, down
         return self._ways[tag]

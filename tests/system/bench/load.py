@@ -17,6 +17,7 @@ ANSWER_LIMIT = 8.0  # seconds for one request
 REPEAT_AFTER = 0.3  # seconds
 GIVE_UP = 60.0  # seconds after which a submission without an answer stays unknown
 READERS = 8
+MOST = 5_000  # tasks, however long a blow lasts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,6 @@ class Load:
         self._record = system.client.note
         self.submitted: dict[int, str] = {}  # task → kind
         self.unknown = 0  # submissions that never got an answer
-        self.planned = mix.tasks
         self.invoked = 0
         self._op = 0
 
@@ -72,12 +72,17 @@ class Load:
         self._random.shuffle(kinds)
         return kinds[: mix.tasks]
 
-    async def run(self) -> None:
-        began = trio.current_time()
+    async def run(self, until: trio.Event | None = None) -> None:
+        """The whole mix, and again as long as `until` has not come."""
+        began, number = trio.current_time(), 0
         async with trio.open_nursery() as nursery:
-            for number, kind in enumerate(self.kinds()):
-                await trio.sleep_until(began + number / self._mix.pace)
-                nursery.start_soon(self._one, kind, f"{self._name}-{number}")
+            while number == 0 or (until is not None and not until.is_set() and number < MOST):
+                for kind in self.kinds():
+                    if number >= self._mix.tasks and (until is None or until.is_set()):
+                        break
+                    await trio.sleep_until(began + number / self._mix.pace)
+                    nursery.start_soon(self._one, kind, f"{self._name}-{number}")
+                    number += 1
 
     async def _one(self, kind: str, marker: str) -> None:
         task = await self.submit(body(self._mix, kind, marker), kind, marker)
@@ -113,7 +118,8 @@ class Load:
         self.unknown += 1
         return None
 
-    async def cancel(self, task: int) -> None:
+    async def cancel(self, task: int) -> bool:
+        """Whether it was answered."""
         op = self._next()
         self._record("cancel_invoke", op=op, task=task)
         answer = await self._ask("POST", f"tasks/{task}/cancel")
@@ -125,6 +131,7 @@ class Load:
             self._record("cancel_fail", op=op, code=answer.status_code)
         else:
             self._record("cancel_info", op=op, why=f"status {answer.status_code}")
+        return not isinstance(answer, str)
 
     async def _ask(self, method: str, path: str, **more: Any) -> httpx.Response | str:
         """The answer, or why there is none."""

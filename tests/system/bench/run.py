@@ -110,10 +110,12 @@ class Run:
         self._now("started_t")
         with trio.fail_after(LOAD_LIMIT):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.load.run)
+                struck = trio.Event()
+                nursery.start_soon(self.load.run, struck)
                 await trio.sleep(scenario.fault_at)
                 await play(scenario, self.stage)
                 self._now("healed_t")
+                struck.set()
         await until_final(system, scenario.final_within)
         await self.load.read_all()
         await scenario.check(self.stage)
@@ -128,7 +130,8 @@ class Run:
         await system.stop(*system.layout.worker_names)
         await system.stop(*system.server_names)
         await self.nemesis.gone(pids, limit=10)
-        self.sampler.look()
+        await trio.sleep(0.05)  # the last deaths are seen
+        self.sampler.bury()
         self._now("ended_t")
 
     def _now(self, name: str) -> None:
@@ -142,7 +145,7 @@ class Run:
         blows = scenario.repeats if self.shape == "repeated" else 1
         about = {
             "scenario": scenario.id, "shape": self.shape, "seed": self.seed, "profile": system.layout.profile,
-            **self.times, "terms": terms_as_json(system.layout.terms), "planned_ops": self.load.planned,
+            **self.times, "terms": terms_as_json(system.layout.terms), "planned_ops": max(scenario.mix.tasks, self.load.invoked),
             "slots": dict.fromkeys(system.layout.worker_names, system.layout.slots), "max_tries_default": 4,
             "expect": {
                 "overlap": scenario.overlap, "faults": scenario.faults * blows, "final_within": scenario.final_within,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -11,20 +12,22 @@ import trio
 
 from tests.system.bench.system import System
 
-EVERY, CLOCK_EVERY = 1.0, 0.1
+EVERY, CLOCK_EVERY, FIND_EVERY = 1.0, 0.1, 0.2
 
 
 class Sampler:
-    """`run` until cancelled. What is gone is said once."""
+    """`run` until cancelled; then `bury`."""
 
     def __init__(self, system: System) -> None:
         self._system, self._recorder = system, system.sampler
-        self._seen: dict[int, tuple[str, float]] = {}  # process → node, when it was created
+        self._watched: set[tuple[int, float]] = set()  # process, when it was created
+        self._buried: set[int] = set()
         self._http = httpx.AsyncClient(timeout=2.0, trust_env=False)
 
     async def run(self) -> None:
         async with self._http, trio.open_nursery() as nursery:
             nursery.start_soon(self._clock)
+            nursery.start_soon(self._find, nursery)
             while True:
                 began = trio.current_time()
                 self.look()
@@ -33,8 +36,7 @@ class Sampler:
                 await trio.sleep(max(0.05, EVERY - (trio.current_time() - began)))
 
     def look(self) -> None:
-        """Every process of every node, and which have ended since."""
-        there: dict[int, tuple[str, float]] = {}
+        """Every process of every node."""
         for name, node in list(self._system.nodes.items()):
             if not self._system.alive(name):
                 continue
@@ -44,19 +46,45 @@ class Sampler:
             except psutil.NoSuchProcess:
                 continue
             for one in family:
-                found = self._sample(name, one, len(family) - 1 if one is process else 0)
-                if found is not None:
-                    there[one.pid] = (name, found)
-        for pid, (_, created) in self._seen.items():
-            if there.get(pid, ("", 0.0))[1] != created and not _runs(pid, created):
-                self._recorder.note("gone", pid=pid)
-        self._seen = {pid: one for pid, one in self._seen.items() if pid not in there and _runs(pid, one[1])} | there
+                self._sample(name, one, len(family) - 1 if one is process else 0)
 
-    def _sample(self, name: str, process: psutil.Process, children: int) -> float | None:
+    async def _find(self, nursery: trio.Nursery) -> None:
+        """Whoever ran a handler left a file; its end is seen at once."""
+        while True:
+            for path in self._system.history.glob("handlers.*.jsonl"):
+                try:
+                    pid = int(path.name.split(".")[1])
+                    created = psutil.Process(pid).create_time()
+                    if (pid, created) not in self._watched:
+                        self._watched.add((pid, created))
+                        nursery.start_soon(self._watch, pid, os.pidfd_open(pid))
+                except (psutil.NoSuchProcess, ProcessLookupError):
+                    pass  # it has ended; if it was never watched, `bury` says so
+            await trio.sleep(FIND_EVERY)
+
+    async def _watch(self, pid: int, descriptor: int) -> None:
+        try:
+            await trio.lowlevel.wait_readable(descriptor)
+            self._gone(pid)
+        finally:
+            os.close(descriptor)
+
+    def _gone(self, pid: int) -> None:
+        self._buried.add(pid)
+        self._recorder.note("gone", pid=pid)
+
+    def bury(self) -> None:
+        """At the end: whoever ran a handler, and has ended unseen."""
+        for path in self._system.history.glob("handlers.*.jsonl"):
+            pid = int(path.name.split(".")[1])
+            if pid not in self._buried and not psutil.pid_exists(pid):
+                self._gone(pid)
+
+    def _sample(self, name: str, process: psutil.Process, children: int) -> None:
         try:
             with process.oneshot():
                 if process.status() == psutil.STATUS_ZOMBIE:
-                    return None
+                    return
                 zombies = sum(one.status() == psutil.STATUS_ZOMBIE for one in process.children()) if children else 0
                 times = process.cpu_times()
                 self._recorder.note(
@@ -64,9 +92,8 @@ class Sampler:
                     threads=process.num_threads(), children=children, zombies=zombies,
                     cpu=round(times.user + times.system, 2),
                 )  # fmt: skip
-                return process.create_time()
         except psutil.Error:
-            return None
+            return
 
     async def _health(self, name: str) -> None:
         port = self._system.nodes[name].ready.get("http")
@@ -105,12 +132,3 @@ class Sampler:
             " FROM pg_stat_activity WHERE backend_type = 'client backend'"
         )
         self._recorder.note("database", connections=row["connections"], oldest_transaction=round(row["oldest"], 3))
-
-
-def _runs(pid: int, created: float) -> bool:
-    """Whether this very process is still there, and no zombie."""
-    try:
-        process = psutil.Process(pid)
-        return process.create_time() == created and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

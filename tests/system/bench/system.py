@@ -29,6 +29,7 @@ from tests.system.bench import chaosproxy, record
 from tests.system.bench.chaosproxy import Proxy
 from tests.system.bench.namespaces import HUB, Namespace, open_namespaces
 from tests.system.bench.record import Recorder
+from tests.system.bench.statements import Statements
 
 HERE = Path(__file__).parent
 SOCKET = ".s.PGSQL.5432"
@@ -79,6 +80,7 @@ class System:
         self.sampler = Recorder(self.history, "sampler")
         self.clean_stops: list[dict[str, Any]] = []
         self.environ: dict[str, dict[str, str]] = {}  # more of it, by node
+        self.statements = Statements()  # of all server nodes
         self.spaces: dict[str, Namespace] = {}  # of workers, if they have any
 
     # --- nodes --------------------------------------------------------------------------------------
@@ -296,6 +298,7 @@ async def open_system(server: Server, layout: Layout, folder: Path | None = None
             system.databases[name] = await stack.enter_async_context(
                 chaosproxy.open_proxy(system.sockets[name] / SOCKET, server.folder / SOCKET)
             )
+            system.databases[name].up(watch=system.statements.watch)
         if layout.namespaces:
             system.spaces = stack.enter_context(open_namespaces(layout.worker_names))
             cluster.prefix = {name: space.prefix for name, space in system.spaces.items()}

@@ -179,6 +179,7 @@ async def hold_databases(stage: Stage, *names: str) -> None:
         stage.system.databases[name].up(held=True)
         stage.system.databases[name].down(held=True)
     before = stage.system.passed(*names)
+    assert before > 0, "nothing ever passed"
     await trio.sleep(0.5)
     assert stage.system.passed(*names) == before, "bytes still passed"
     stage.nemesis.took(fault, "nothing passed for half a second")

@@ -1,0 +1,183 @@
+"""Group C: PostgreSQL stops, crashes, loses answers, is full, locked or read-only."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import AsyncExitStack
+from functools import partial
+
+import psutil
+import trio
+
+from tests.system.bench.load import Mix
+from tests.system.bench.scenario import Need, Stage, scenario
+from tests.system.bench.system import Layout
+from tests.system.scenarios.processes import nobody_was_convicted
+
+enter = partial(scenario, group="C", final_within=60.0)
+SMALL = Layout(workers=2)
+WRITES = ("submit", "claim", "renew", "succeed", "settle", "mark_accepted", "cancel", "sign_in")
+POOLS = ("callboard control", "callboard work", "callboard api", "callboard listener")
+
+
+async def started_again(stage: Stage) -> None:
+    if stage.system.server.process is None:
+        await stage.nemesis.start_database()
+
+
+async def released(stage: Stage) -> None:
+    """What the bench itself held is let go."""
+    await stage.memory.pop("held").aclose()
+    stage.nemesis.off("postgres")
+
+
+@enter("P29", "PostgreSQL crashes, and is started again five seconds later", heal=started_again, hold=5.0,
+       no_repeats=True, shapes=("once", "repeated"), check=nobody_was_convicted)  # fmt: skip
+async def p29(stage: Stage) -> None:
+    await stage.nemesis.stop_database(signal.SIGQUIT)
+
+
+@enter("P30", "PostgreSQL is restarted again and again under load", no_repeats=True, shapes=("repeated",), repeats=6,
+       hold=0.0, calm=3.0, check=nobody_was_convicted, mix=Mix(tasks=400))  # fmt: skip
+async def p30(stage: Stage) -> None:
+    await stage.nemesis.stop_database(signal.SIGINT)
+    await stage.nemesis.start_database()
+
+
+@enter("P31", "One backend of PostgreSQL is killed, which restarts them all", no_repeats=True,
+       shapes=("once", "repeated"), check=nobody_was_convicted)  # fmt: skip
+async def p31(stage: Stage) -> None:
+    pid = await stage.system.scalar(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'callboard control' ORDER BY random() LIMIT 1"
+    )
+    fault = stage.nemesis.on("database", "postgres")
+    os.kill(pid, signal.SIGKILL)
+    await stage.system.when(lambda: not psutil.pid_exists(pid), "the backend is gone")
+    stage.nemesis.took(fault, "the backend is gone")
+    stage.nemesis.off("postgres")
+
+
+@enter("P32", "The server ends our connections, one kind after the other", no_repeats=True, faults=len(POOLS),
+       layout=SMALL, check=nobody_was_convicted)  # fmt: skip
+async def p32(stage: Stage) -> None:
+    for pool in POOLS:
+        fault = stage.nemesis.on("database", pool)
+        query = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE $1"
+        await stage.system.when(lambda: stage.system.scalar(query, f"{pool}%"), f"{pool} was ended")  # noqa: B023
+        stage.nemesis.took(fault, "its connections were ended")
+        stage.nemesis.off(pool)
+        await trio.sleep(0.7)
+
+
+def losing(id: str, title: str, what: str) -> None:
+    """Each kind of write once, on whichever connection it comes."""
+
+    async def hit(stage: Stage) -> None:
+        statements = stage.system.statements
+        for name in WRITES:
+            before = statements.sprung.count(name)
+            statements.trap(name, what)
+            if name == "cancel":
+                task = await stage.load.submit({"name": "nap", "args": {"seconds": 9}, "delay": 60}, "later", "victim")
+                assert task is not None
+                while not await cancelled(stage, task):
+                    await trio.sleep(0.2)
+            fault = stage.nemesis.on("database", name)
+            await stage.system.when(lambda: statements.sprung.count(name) > before, f"a {name} was lost", 15)  # noqa: B023
+            stage.nemesis.took(fault, f"{name}: {what}")
+            stage.nemesis.off(name)
+
+    enter(id, title, layout=SMALL, no_repeats=True, faults=len(WRITES), mix=Mix(tasks=250, pace=12),
+          check=nobody_was_convicted)(hit)  # fmt: skip
+
+
+async def cancelled(stage: Stage, task: int) -> bool:
+    """Asks for it, and whether the table says so."""
+    await stage.load.cancel(task)
+    return bool(await stage.system.scalar("SELECT state = 'cancelled' FROM callboard_tasks WHERE id = $1", task))
+
+
+losing("P33", "The answer to each kind of write is lost: the repeat asks the table", "lose_answer")
+losing("P34", "Each kind of write is lost on its way", "lose")
+
+
+@enter("P35", "The table of tasks is locked for six seconds", heal=released, hold=6.0, no_repeats=True,
+       check=nobody_was_convicted, shapes=("once", "repeated"))  # fmt: skip
+async def p35(stage: Stage) -> None:
+    stack = AsyncExitStack()
+    database = await stack.enter_async_context(stage.system.database())
+    fault = stage.nemesis.on("database", "postgres")
+    await database.execute("BEGIN; LOCK TABLE callboard_tasks IN ACCESS EXCLUSIVE MODE")
+    stage.memory["held"] = stack
+    stage.nemesis.took(fault, "the lock is held")
+
+
+@enter("P36", "A rival holds one due row for eight seconds; all others flow", heal=released, hold=8.0, no_repeats=True,
+       check=nobody_was_convicted)  # fmt: skip
+async def p36(stage: Stage) -> None:
+    task = await stage.load.submit({"name": "nap", "args": {"seconds": 0.1}, "delay": 1}, "held", "held")
+    stack = AsyncExitStack()
+    database = await stack.enter_async_context(stage.system.database())
+    fault = stage.nemesis.on("database", "postgres")
+    await database.execute(f"BEGIN; SELECT FROM callboard_tasks WHERE id = {task} FOR UPDATE")
+    stage.memory["held"] = stack
+    stage.nemesis.took(fault, "the row is held")
+    await trio.sleep(2.0)
+    flowing = "SELECT count(*) FROM callboard_tasks WHERE finished_at > clock_timestamp() - interval '1 second'"
+    assert await stage.system.scalar(flowing) > 3, "V19: one held row holds the others up"
+
+
+@enter("P38", "Idle sessions take every connection that the server has, for eight seconds", heal=released, hold=8.0,
+       no_repeats=True, check=nobody_was_convicted)  # fmt: skip
+async def p38(stage: Stage) -> None:
+    stack = AsyncExitStack()
+    stage.memory["held"] = stack
+    fault = stage.nemesis.on("database", "postgres")
+    count = 0
+    try:
+        for _ in range(200):
+            await stack.enter_async_context(stage.system.database())
+            count += 1
+    except Exception as error:
+        stage.nemesis.took(fault, f"after {count} connections: {type(error).__name__}")
+
+
+@enter("P39", "The server becomes read-only for five seconds", hold=5.0, no_repeats=True, check=nobody_was_convicted)
+async def p39(stage: Stage) -> None:
+    fault = stage.nemesis.on("database", "postgres")
+    await read_only(stage, True)
+    stage.nemesis.took(fault, "the setting is on")
+    await trio.sleep(5.0)
+    await read_only(stage, False)
+    stage.nemesis.off("postgres")
+
+
+async def read_only(stage: Stage, on: bool) -> None:
+    async with stage.system.database() as database:
+        await database.execute("SET default_transaction_read_only = off")
+        await database.execute(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}")
+        await database.execute("SELECT pg_reload_conf()")
+
+
+def lacking(what: str) -> tuple[Need, ...]:
+    return (lambda: what,)
+
+
+async def never(stage: Stage) -> None:
+    raise AssertionError("a scenario that lacks something is not run")
+
+
+enter("P44", "Through a pooler that gives each transaction another connection",
+      needs=lacking("there is no pooler here (pgbouncer)"))(never)  # fmt: skip
+
+
+@enter("P28f", "The whole server freezes for eight seconds: sockets stay open, nothing answers", hold=8.0,
+       layout=Layout(profile="fast", workers=2), no_repeats=True, check=nobody_was_convicted,
+       shapes=("once", "repeated"), heal=lambda stage: thaw_database(stage))  # fmt: skip
+async def p28f(stage: Stage) -> None:
+    await stage.nemesis.freeze_database()
+
+
+async def thaw_database(stage: Stage) -> None:
+    stage.nemesis.thaw("postgres")
