@@ -4,58 +4,106 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import trio
 
 from tests.support.postgres import open_server
 from tests.system.bench.run import Result, run
-from tests.system.scenarios.all import CATALOGUE
+from tests.system.bench.scenario import CATALOGUE, Scenario
+from tests.system.bench.soak import soak
+from tests.system.scenarios import all as _all  # noqa: F401 (fills the catalogue)
 
 
 def main() -> int:
     options = _options()
     if options.list:
-        for one in CATALOGUE.values():
-            missing = one.missing()
-            print(
-                f"{one.id:5} {one.group}  {', '.join(one.shapes):27} {one.title}{f'  [{missing}]' if missing else ''}"
-            )
-        return 0
-    names = list(CATALOGUE) if options.all else options.scenario
-    if not names:
-        print("error: name scenarios (--scenario P01), or --all, or --list", file=sys.stderr)
+        return _list()
+    if options.soak:
+        seed = options.seed if options.seed is not None else random.SystemRandom().randint(1, 10**6)
+        print(f"soak for {options.soak:g} minutes with seed {seed}", flush=True)
+        with open_server() as server:
+            result = trio.run(soak, server, options.soak, seed, options.keep)
+        print(result.line())
+        print(json.dumps(result.numbers, indent=1))
+        return summary([result], options.results)
+    chosen = _chosen(options)
+    if not chosen:
+        print("error: name scenarios (--scenario P01), or --all, --group, --measure, --soak or --list", file=sys.stderr)
         return 2
-    results = run_all(names, options)
+    results = run_all(chosen, options)
+    if options.measure:
+        print(measurements(results))
     return summary(results, options.results)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.system.bench", description=__doc__)
     parser.add_argument("--list", action="store_true", help="all scenarios, and what is missing here for them")
-    parser.add_argument("--all", action="store_true", help="every scenario in every shape")
-    parser.add_argument("--scenario", action="append", default=[], metavar="ID")
+    parser.add_argument("--all", action="store_true", help="every scenario in every shape, but for measurements")
+    parser.add_argument("--group", action="append", default=[], metavar="LETTER", help="A, B, C, E, F or M")
+    parser.add_argument("--measure", action="store_true", help="the promises in seconds, under the default terms")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="random blows to one system")
+    parser.add_argument("--scenario", action="append", default=[], metavar="ID", help="also a beginning: P13.")
     parser.add_argument("--shape", metavar="SHAPE", help="only this one")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int)
     parser.add_argument("--times", type=int, default=1, help="with seed, seed + 1, …")
+    parser.add_argument("--blows", type=int, help="of the shape `repeated`, and of measurements")
     parser.add_argument("--small", action="store_true", help="fewer nodes and tasks")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave what each run wrote in this folder")
     parser.add_argument("--results", type=Path, metavar="FILE", help="write the results as JSON")
     return parser.parse_args()
 
 
-def run_all(names: list[str], options: argparse.Namespace) -> list[Result]:
+def _list() -> int:
+    for one in CATALOGUE.values():
+        missing = one.missing()
+        note = f"  [{missing}]" if missing else ""
+        print(f"{one.id:31} {one.group}  {', '.join(one.shapes):35} {one.title}{note}")
+    return 0
+
+
+def _chosen(options: argparse.Namespace) -> list[Scenario]:
+    groups = ["M"] if options.measure else list("ABCDEF") if options.all else options.group
+    found = [one for one in CATALOGUE.values() if one.group in groups]
+    for name in options.scenario:
+        found += [
+            one for one in CATALOGUE.values() if one.id == name or (name.endswith(".") and one.id.startswith(name))
+        ]
+    return found
+
+
+def run_all(chosen: list[Scenario], options: argparse.Namespace) -> list[Result]:
     results: list[Result] = []
-    for name in names:
-        for shape in [options.shape] if options.shape else CATALOGUE[name].shapes:
-            for seed in range(options.seed, options.seed + options.times):
-                scenario = CATALOGUE[name].small() if options.small else CATALOGUE[name]
-                folder = options.keep / f"{name}-{shape}-{seed}" if options.keep else None
+    first = options.seed if options.seed is not None else 1
+    for given in chosen:
+        one = given.small() if options.small else given
+        one = replace(one, repeats=options.blows) if options.blows else one
+        for shape in [options.shape] if options.shape else one.shapes:
+            for seed in range(first, first + options.times):
+                folder = options.keep / f"{one.id}-{shape}-{seed}" if options.keep else None
                 with open_server() as server:
-                    results.append(trio.run(run, scenario, shape, seed, server, folder))
+                    results.append(trio.run(run, one, shape, seed, server, folder))
                 print(results[-1].line(), flush=True)
+                if results[-1].verdict == "skipped":
+                    break
     return results
+
+
+def measurements(results: list[Result]) -> str:
+    """What was measured, against what is promised; seconds."""
+    lines = [f"{'':4} {'what':45} {'count':>5} {'p50':>6} {'max':>6} {'bound':>6}"]
+    for one in results:
+        numbers, known = one.numbers, CATALOGUE[one.scenario]
+        p50, longest = numbers.get("failover_p50", "–"), numbers.get("failover_max", "–")
+        bound = known.bound or ("none ran again" if not numbers.get("repeated") else f"{numbers['repeated']} ran again")
+        lines.append(
+            f"{one.scenario:4} {known.title:45} {numbers.get('failovers', 0):5} {p50:>6} {longest:>6} {bound:>6}"
+        )
+    return "\n".join(lines)
 
 
 def summary(results: list[Result], file: Path | None) -> int:
@@ -64,7 +112,11 @@ def summary(results: list[Result], file: Path | None) -> int:
               ("held", "violated", "inconclusive", "skipped")}  # fmt: skip
     print(f"{len(results)} runs: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     if file is not None:
-        file.write_text(json.dumps([vars(one) for one in results], indent=1))
+        rows = [
+            vars(one) | {"title": CATALOGUE[one.scenario].title if one.scenario in CATALOGUE else "soak"}
+            for one in results
+        ]
+        file.write_text(json.dumps(rows, indent=1))
     return 1 if counts["violated"] else 2 if counts["inconclusive"] else 0
 
 

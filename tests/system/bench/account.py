@@ -20,6 +20,7 @@ class Interval:
     pid: int
     start: int
     end: int | None = None
+    worker: str = ""
     how: str = "unknown"  # return, raise, cancelled; killed with its process
 
 
@@ -37,7 +38,6 @@ class Account:
     overlap: float = 0.0  # two attempts of one task at once, added up
     overlapping: list[int] = field(default_factory=list)
     fenced: int = 0
-    slowest_failover: float | None = None  # from a death to the last start of what it held
 
     def as_json(self) -> dict[str, Any]:
         shown = {name: value for name, value in vars(self).items() if not isinstance(value, list)}
@@ -61,7 +61,7 @@ def intervals(history: Path) -> list[Interval]:
     for one in events(history, "handlers"):
         if one["event"] == "exec_start":
             key = (one["pid"], one["task"], one["attempt"])
-            going[key] = Interval(one["task"], one["attempt"], one["pid"], one["t"])
+            going[key] = Interval(one["task"], one["attempt"], one["pid"], one["t"], worker=one["worker"])
             found.append(going[key])
         elif one["event"] == "exec_end":
             interval = going.pop((one["pid"], one["task"], one["attempt"]))
@@ -113,7 +113,6 @@ def account(history: Path) -> Account:
             result.overlapping.append(task)
     result.overlap = round(result.overlap, 3)
     result.fenced = sum(one["event"] == "verdict" and one["verdict"] == "fenced" for one in events(history, "w*"))
-    result.slowest_failover = _failover(history, by_task)
     return result
 
 
@@ -127,15 +126,24 @@ def _together(runs: list[Interval]) -> float:
     return total / 1e9
 
 
-def _failover(history: Path, by_task: dict[int, list[Interval]]) -> float | None:
-    """From each death that everybody could see to the next start of each task that it cut off; the longest."""
+def failovers(history: Path) -> list[float]:
+    """From each blow to a worker to the next start of each task that it ran then, in seconds."""
+    runs: dict[int, list[Interval]] = defaultdict(list)
+    for one in intervals(history):
+        runs[one.task].append(one)
     found: list[float] = []
     for fault in events(history, "nemesis"):
-        if fault["event"] != "fault_on" or fault["kind"] not in ("visible_death", "stop", "silent"):
+        if fault["event"] != "fault_on" or fault["kind"] not in ("visible_death", "silent"):
             continue
-        for runs in by_task.values():
-            cut = [one for one in runs if one.how == "killed" and one.pid in fault["kills"]]
-            later = [one.start for one in runs if cut and one.start > fault["t"]]
-            if cut and later:
-                found.append((min(later) - fault["t"]) / 1e9)
-    return round(max(found), 2) if found else None
+        for mine in runs.values():
+            struck = [
+                one for one in mine if one.worker == fault["target"] and one.start < fault["t"] <= (one.end or 2**62)
+            ]
+            later = [one.start for one in mine if struck and one.start > fault["t"]]
+            if later:
+                found.append(round((min(later) - fault["t"]) / 1e9, 2))
+    return sorted(found)
+
+
+def p50(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]

@@ -62,6 +62,7 @@ class Load:
         self.submitted: dict[int, str] = {}  # task → kind
         self.unknown = 0  # submissions that never got an answer
         self.invoked = 0
+        self.most = MOST
         self._op = 0
 
     def kinds(self) -> list[str]:
@@ -76,7 +77,7 @@ class Load:
         """The whole mix, and again as long as `until` has not come."""
         began, number = trio.current_time(), 0
         async with trio.open_nursery() as nursery:
-            while number == 0 or (until is not None and not until.is_set() and number < MOST):
+            while number == 0 or (until is not None and not until.is_set() and number < self.most):
                 for kind in self.kinds():
                     if number >= self._mix.tasks and (until is None or until.is_set()):
                         break
@@ -117,6 +118,20 @@ class Load:
             await trio.sleep(REPEAT_AFTER * self._random.uniform(0.5, 1.5))
         self.unknown += 1
         return None
+
+    async def crowd(self, count: int, delay: float) -> list[int]:
+        """So many small tasks in one request, due at one instant."""
+        bodies = [{"name": "nap", "args": {"seconds": 0.01}, "delay": delay} for _ in range(count)]
+        answer = await self._ask("POST", "tasks/batch", json=bodies)
+        assert not isinstance(answer, str), answer
+        assert answer.is_success, answer.text
+        ids = [int(one) for one in answer.json()["ids"]]
+        for task in ids:
+            op = self._next()
+            self._record("submit_invoke", op=op, key=f"crowd-{task}", body_hash="crowd", name="nap")
+            self._record("submit_ok", op=op, task=task)
+            self.submitted[task] = "crowd"
+        return ids
 
     async def cancel(self, task: int) -> bool:
         """Whether it was answered."""

@@ -113,12 +113,12 @@ class Nemesis:
         """Until none of these runs. Raises AssertionError when one survives: an orphan."""
         await self.system.when(lambda: not any(map(runs, pids)), f"processes {pids} are gone", limit)
 
-    async def freeze(self, name: str, *, executors: bool = True, kind: str = "stop") -> None:
+    async def freeze(self, name: str, *, executors: bool = True, kind: str = "silent") -> None:
         """SIGSTOP for a node, with or without its executors."""
         pids = self.system.pids(name)
         pids = pids if executors else pids[:1]
         fault = self.on(kind, name)
-        for pid in pids:
+        for pid in reversed(pids):  # the executors first, or they would see their node stop
             os.kill(pid, signal.SIGSTOP)
         self._stopped += pids
         await self.system.when(lambda: all(status(pid) == psutil.STATUS_STOPPED for pid in pids), "all are stopped", 5)

@@ -15,7 +15,7 @@ from typing import Any
 import trio
 
 from tests.support.postgres import Server
-from tests.system.bench.account import account
+from tests.system.bench.account import account, failovers, p50
 from tests.system.bench.dump import dump, terms_as_json
 from tests.system.bench.load import Load
 from tests.system.bench.nemesis import Nemesis
@@ -107,14 +107,14 @@ class Run:
             await system.start(*system.layout.coordinator_names, *system.layout.worker_names)
             await system.until_workers()
         await scenario.prepare(self.stage)
-        self._now("started_t")
+        self.now("started_t")
         with trio.fail_after(LOAD_LIMIT):
             async with trio.open_nursery() as nursery:
                 struck = trio.Event()
                 nursery.start_soon(self.load.run, struck)
                 await trio.sleep(scenario.fault_at)
                 await play(scenario, self.stage)
-                self._now("healed_t")
+                self.now("healed_t")
                 struck.set()
         await until_final(system, scenario.final_within)
         await self.load.read_all()
@@ -132,9 +132,9 @@ class Run:
         await self.nemesis.gone(pids, limit=10)
         await trio.sleep(0.05)  # the last deaths are seen
         self.sampler.bury()
-        self._now("ended_t")
+        self.now("ended_t")
 
-    def _now(self, name: str) -> None:
+    def now(self, name: str) -> None:
         self.times[name] = time.monotonic_ns()
 
     async def write(self) -> None:
@@ -143,9 +143,10 @@ class Run:
             recorder.end()
         await dump(system)
         blows = scenario.repeats if self.shape == "repeated" else 1
+        planned = max(scenario.mix.tasks, self.load.invoked)
         about = {
             "scenario": scenario.id, "shape": self.shape, "seed": self.seed, "profile": system.layout.profile,
-            **self.times, "terms": terms_as_json(system.layout.terms), "planned_ops": max(scenario.mix.tasks, self.load.invoked),
+            **self.times, "terms": terms_as_json(system.layout.terms), "planned_ops": planned,
             "slots": dict.fromkeys(system.layout.worker_names, system.layout.slots), "max_tries_default": 4,
             "expect": {
                 "overlap": scenario.overlap, "faults": scenario.faults * blows, "final_within": scenario.final_within,
@@ -177,6 +178,9 @@ def judge(history: Path, result: Result, scenario: Scenario) -> None:
     """The judge's verdict if there is one, and what the bench itself sees."""
     seen = account(history)
     result.numbers = seen.as_json()
+    values = failovers(history)
+    if values:
+        result.numbers |= {"failovers": len(values), "failover_p50": p50(values), "failover_max": max(values)}
     reasons: list[str] = []
     if seen.lost:
         reasons.append(f"V1: acknowledged and lost: {seen.lost[:5]}")
@@ -186,6 +190,8 @@ def judge(history: Path, result: Result, scenario: Scenario) -> None:
         reasons.append(f"V12: ran again: {seen.repeated[:5]}")
     if scenario.overlap == "0" and seen.overlap > 0:
         reasons.append(f"V12: {seen.overlap} s of two attempts at once: {seen.overlapping[:5]}")
+    if scenario.bound and values and max(values) > scenario.bound:
+        reasons.append(f"V10: a failover took {max(values)} s; the bound is {scenario.bound:g} s")
     if reasons:
         result.verdict, result.reasons = "violated", result.reasons + reasons
     ask = _judge()

@@ -50,7 +50,7 @@ class Scenario:
     """One entry of the catalogue."""
 
     id: str
-    group: str  # A processes, B network, C PostgreSQL, D time, E stopping, F load
+    group: str  # A processes, B network, C PostgreSQL, E stopping, F load; M: measurements, run by themselves
     title: str
     hit: Step
     heal: Step = nothing
@@ -68,6 +68,7 @@ class Scenario:
     final_within: float = 40.0  # seconds from healing until everything is final
     layout: Layout = field(default_factory=Layout)
     mix: Mix = field(default_factory=Mix)
+    bound: float = 0.0  # seconds from a blow to a worker to the next start of what it ran; 0: not looked at
     needs: tuple[Need, ...] = ()
 
     def missing(self) -> str | None:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.system.bench.scenario import CATALOGUE
-from tests.system.scenarios import database, failpoints, network, processes
+from tests.system.scenarios import database, failpoints, measured, network, pressure, processes, stopping
 
-__all__ = ["CATALOGUE", "database", "failpoints", "network", "processes"]
+__all__ = ["CATALOGUE", "database", "failpoints", "measured", "network", "pressure", "processes", "stopping"]
