@@ -12,11 +12,12 @@ import secrets
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 from actors.runtime.supervisor import describe, leaves
 from api.http.access import OPEN, Access, InFlight
 from api.http.asgi import REQUEST_ID, App, CutOff, Message, Receive, Scope, Send, send_problem
-from api.http.problems import Problem, not_found, problem_of
+from api.http.problems import Problem, malformed, not_found, problem_of
 
 log = logging.getLogger(__name__)
 
@@ -117,12 +118,16 @@ def _request_id(scope: Scope) -> str:
 
 
 def _unreadable(scope: Scope) -> Problem | None:
-    """Expectations that nobody fulfils, and compressed bodies, which are taken nowhere."""
+    """Expectations that nobody fulfils, compressed bodies, which are taken nowhere, and queries that are no text."""
     for name, value in scope["headers"]:
         if name.lower() == b"expect" and value.lower() != b"100-continue":
             return Problem(status=417, code="expectation_failed", detail="only Expect: 100-continue is understood")
         if name.lower() == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
             return Problem(status=415, code="content_encoding", detail="send the body uncompressed")
+    try:
+        unquote_to_bytes(scope["query_string"]).decode()
+    except UnicodeDecodeError:
+        return malformed("query_invalid", "the query string is not UTF-8 when its %XX are resolved")
     return None
 
 

@@ -15,6 +15,7 @@ from api.http.problems import FieldProblem, invalid
 from api.http.reading import unknown_parameter
 
 LIMIT, MOST = 100, 1_000
+METADATA = 64  # keys that one query may ask for: as many as a task may have
 PARAMETERS = (
     "state", "name", "queue", "tag", "worker", "created_after", "created_before", "metadata.KEY", "limit", "cursor",
 )  # fmt: skip
@@ -56,6 +57,8 @@ def listing(args: Mapping[str, list[str]]) -> Listing:
             metadata[name.removeprefix("metadata.")] = value
         else:
             values[name] = value
+    if len(metadata) > METADATA:
+        found.append(_wrong("metadata.KEY", "out_of_range", f"at most {METADATA} keys, got {len(metadata)}"))
     if found:
         raise invalid(found)
     return _listing(values, metadata)

@@ -94,7 +94,7 @@ OPERATIONS: Sequence[Operation] = (
     Operation(method="get", path=f"{_V1}/tasks/{{task_id}}", summary="Get a task, or wait until it is final",
               parameters=[_WAIT], answers={200: "TaskShown"}, problems=(404, 422, *_STORE)),
     Operation(method="patch", path=f"{_V1}/tasks/{{task_id}}", summary="Change a waiting task", body="Patch",
-              answers={200: "TaskShown"}, problems=(404, 409, *_BODY, *_STORE)),
+              answers={200: "TaskShown"}, problems=(404, 409, 412, *_BODY, *_STORE)),
     Operation(method="get", path=f"{_V1}/tasks/{{task_id}}/attempts",
               summary="Attempts that ended otherwise than with success, and refused late outcomes",
               answers={200: "AttemptPage"}, problems=(404, 422, *_STORE)),

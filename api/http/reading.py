@@ -87,6 +87,17 @@ def idempotency_key() -> str | None:
     return keys[0]
 
 
+def no_condition() -> None:
+    """Raises Problem 412 for a change under a condition: tasks have no versions that one could name."""
+    for name in ("If-Match", "If-Unmodified-Since"):
+        if name in request.headers and request.headers[name].strip() != "*":
+            raise Problem(
+                status=412,
+                code="condition_failed",
+                detail=f"{name}: tasks have no versions here; leave it out: a task that no longer waits answers 409",
+            )
+
+
 def no_query() -> None:
     """For routes without parameters. Raises Problem 422 naming the first."""
     for name in request.args:

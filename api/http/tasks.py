@@ -12,7 +12,7 @@ from api.http.ids import cursor_for, task_id_of
 from api.http.known import KnownHandlers
 from api.http.listing import listing, wait_seconds
 from api.http.problems import Problem, not_found
-from api.http.reading import answer, idempotency_key, no_query, read_items, read_object
+from api.http.reading import answer, idempotency_key, no_condition, no_query, read_items, read_object
 from api.http.schemas import must_be_empty, task_patch
 from api.http.services import Services
 from api.http.shapes import attempt_json, page, task_json
@@ -92,6 +92,7 @@ class Tasks:
     async def patch(self, task_id: str) -> Response:
         no_query()
         number = task_id_of(task_id)
+        no_condition()
         return answer(task_json(await self._store.patch(number, task_patch(await read_object()))))
 
     async def attempts(self, task_id: str) -> Response:
