@@ -13,6 +13,7 @@ from typing import Any
 import trio
 
 from actors.coordinator.completer import Completer
+from actors.coordinator.failing import words
 from actors.coordinator.membership import Link, Membership
 from actors.model import link as wire
 from actors.model.columns import Outcome, Outcomes
@@ -114,6 +115,7 @@ class LinkActor:
             connected_at=now,
             heard_at=now,
             beat_at=now,
+            benched_until=self._desk.membership.failures.benched_until(session.id),
         )
         link.adopt(kept, now)
         await self._end.outgoing.send(
@@ -203,12 +205,21 @@ class LinkActor:
     def _finished(self, link: Link, report: wire.Report) -> None:
         if probe.armed is not None:
             probe.armed.touch("outcome.received")
+        self._judge(link, report.outcomes)
         link.finished(report.outcomes, link.heard_at)
         self._desk.membership.wake()
         try:
             self._desk.completer.take(link, report)
         except trio.WouldBlock:
             link.scope.cancel("too many outcomes wait for the database; the worker keeps them and comes again")
+
+    def _judge(self, link: Link, outcomes: Outcomes) -> None:
+        """A worker that fails what others can do gets no work for a while."""
+        counts = link.tally(outcomes)
+        until = self._desk.membership.failures.add(link.session.id, counts, link.heard_at) if counts else None
+        if until is not None:
+            link.benched_until = until
+            log.error("worker %s: %s", link.worker.id, words(until, link.heard_at))
 
     def _beat(self, link: Link, beat: wire.Heartbeat) -> None:
         if beat.sequence <= link.sequence:

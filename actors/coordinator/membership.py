@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import trio
 
+from actors.coordinator.failing import ERRORS, SUCCESSES, Failures, words
 from actors.coordinator.rules import RateMeter, prefetch
 from actors.model.columns import Assignment, Outcome, Outcomes
 from actors.model.link import Assign, CoordinatorMessage
@@ -23,6 +25,14 @@ class Claim:
     open: dict[int, int]  # task → attempt
     accepted: set[int] = field(default_factory=set)  # a claim may arrive in parts
     noted: bool = False  # acceptance of all is in the table, or needs no row
+    names: dict[int, str] = field(default_factory=dict)  # task → handler; not of those that were resumed
+
+    def add(self, assignment: Assignment) -> None:
+        if len(assignment.names) == 1:
+            self.names.update(dict.fromkeys(assignment.ids, assignment.names[0]))
+        else:
+            names = map(assignment.names.__getitem__, assignment.name_index)
+            self.names.update(zip(assignment.ids, names, strict=True))
 
 
 @dataclass(slots=True)
@@ -56,10 +66,19 @@ class Link:
     progress: dict[tuple[int, int], str] = field(default_factory=dict)
     tree: str | None = None
     compared_at: float = 0.0  # with the table
+    benched_until: float = -1e9  # it failed nearly everything that others can do
 
     def may_get_work(self, now: float, suspect_after: float) -> bool:
-        """Not while paused, draining, frozen or late with its heartbeat."""
-        return not (self.paused or self.draining or self.lost or self.frozen or now - self.beat_at > suspect_after)
+        """Not while paused, draining, frozen, benched or late with its heartbeat."""
+        if self.paused or self.draining or self.lost or self.frozen or now < self.benched_until:
+            return False
+        return now - self.beat_at <= suspect_after
+
+    def shown_health(self, now: float) -> dict[str, Any]:
+        """What the worker says of itself, and what is known of it here."""
+        if now >= self.benched_until:
+            return self.health
+        return {**self.health, "failing": words(self.benched_until, now)}
 
     def capacity(self, now: float) -> int:
         """Tasks it may hold: its slots, and a prefetch while they turn over quickly."""
@@ -75,9 +94,10 @@ class Link:
         fresh = dict(zip(assignment.ids, assignment.attempts, strict=True))
         claim = self.claims.get(assignment.lease_key)
         if claim is None:
-            self.claims[assignment.lease_key] = Claim(assignment.lease_key, now, fresh)
+            claim = self.claims[assignment.lease_key] = Claim(assignment.lease_key, now, fresh)
         else:
             claim.open.update(fresh)
+        claim.add(assignment)
         self.held += len(fresh)
         self.given += len(fresh)
         self.tell(Assign(assignment))
@@ -90,6 +110,21 @@ class Link:
             self.scope.cancel(f"worker {self.worker.id} does not read its stream")
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.scope.cancel(f"the stream of worker {self.worker.id} has ended")
+
+    def tally(self, outcomes: Outcomes) -> dict[str, tuple[int, int]]:
+        """Handler → how many went well and how many failed, of what is on the books."""
+        good, bad = Counter[str](), Counter[str]()
+        names = [self.claims[key].names if key in self.claims else {} for key in outcomes.keys]
+        if len(names) == 1 and not any(outcomes.kinds):  # all went well: the usual report
+            found = Counter(map(names[0].get, outcomes.ids))
+            return {name: (count, 0) for name, count in found.items() if name is not None}
+        for which, task, kind in zip(outcomes.key_index, outcomes.ids, outcomes.kinds, strict=True):
+            if (name := names[which].get(task)) is not None:
+                if kind in SUCCESSES:
+                    good[name] += 1
+                elif kind in ERRORS:
+                    bad[name] += 1
+        return {name: (good[name], bad[name]) for name in {*good, *bad}}
 
     def finished(self, outcomes: Outcomes, now: float) -> int:
         """Takes outcomes off the books; how many were on them."""
@@ -159,6 +194,7 @@ class Membership:
 
     def __init__(self) -> None:
         self._links: dict[int, Link] = {}
+        self.failures = Failures()
         self.version = 0  # changes with the set of links or what they serve
         self.room_send, self.room = trio.open_memory_channel[None](1)
 

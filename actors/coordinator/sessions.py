@@ -155,7 +155,7 @@ class SessionKeeper:
             self._id,
             [(link.session.id, link.session.epoch, asked_at - link.beat_at) for link in links],
             lease=self._terms.lease,
-            health={link.session.id: link.health for link in links},
+            health={link.session.id: link.shown_health(asked_at) for link in links},
         )
         if probe.armed is not None:
             await probe.armed.reach("renew.after_commit")

@@ -58,7 +58,7 @@ class WorkerView:
 
     id: str
     name: str
-    state: str  # live, draining, dead, closed as stored; the api shows alive, suspect, paused, draining, lost
+    state: str  # live, draining, dead, closed as stored; see `shown_worker_state`
     slots: int
     running: int
     queues: Sequence[str]
@@ -78,7 +78,7 @@ class WorkerView:
 
 
 def shown_worker_state(view: WorkerView, suspect_after: float = 4.0) -> str:
-    """alive, suspect, deaf, paused, draining or lost (also for a worker that signed out)."""
+    """alive, suspect, deaf, paused, failing, draining, lost or closed."""
     if view.state in ("dead", "closed"):
         return "lost" if view.state == "dead" else "closed"
     if view.health.get("deaf"):
@@ -87,7 +87,9 @@ def shown_worker_state(view: WorkerView, suspect_after: float = 4.0) -> str:
         return "draining"
     if (view.now - view.last_seen).total_seconds() > suspect_after:
         return "suspect"
-    return "paused" if view.paused else "alive"
+    if view.paused:
+        return "paused"
+    return "failing" if view.health.get("failing") else "alive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

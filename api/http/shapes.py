@@ -68,7 +68,7 @@ class AttemptJson(TypedDict):
 class WorkerJson(TypedDict):
     id: str
     name: str
-    state: Literal["alive", "suspect", "deaf", "paused", "draining", "lost", "closed"]
+    state: Literal["alive", "suspect", "deaf", "paused", "failing", "draining", "lost", "closed"]
     slots: int
     running: int
     queues: list[str]

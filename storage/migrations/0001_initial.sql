@@ -83,6 +83,7 @@ CREATE TABLE callboard_tasks (
     exec_until           timestamptz,       -- while running with a timeout
     lease_key            uuid,              -- drawn once for each claim; a final row keeps it
     session_id           bigint,
+    failed_in            bigint,            -- the session that failed it last: a retry goes to another one if it can
     result_hash          bigint,
     retry_of             bigint,
     args                 jsonb NOT NULL DEFAULT '{}',
@@ -179,3 +180,30 @@ CREATE FUNCTION callboard_recent_crashes(task bigint) RETURNS integer LANGUAGE s
     SELECT count(*)::int FROM callboard_attempts
     WHERE task_id = task AND outcome IN ('crashed', 'lost') AND accepted AND ended_at > clock_timestamp() - interval '72 hours'
 $$;
+
+-- Turns of a claim for its tasks, in order: a task that a session failed gets another session's turn, exchanged with a
+-- later or an earlier task, or one that is left over. 0: there is none. $1 who failed each task, $2 whose turns these are.
+CREATE FUNCTION callboard_turns(failed_in bigint[], sessions bigint[]) RETURNS integer[]
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    turns integer[];
+    count integer := cardinality(failed_in);
+    mine bigint;
+    turn integer;
+    found integer;
+BEGIN
+    SELECT array_agg(n) INTO turns FROM generate_series(1, cardinality(sessions)) AS n;
+    FOR place IN 1..count LOOP
+        turn := turns[place];
+        mine := sessions[turn];
+        CONTINUE WHEN failed_in[place] IS DISTINCT FROM mine;
+        SELECT other INTO found FROM generate_series(1, cardinality(turns)) AS other
+        WHERE sessions[turns[other]] <> mine AND (other > count OR failed_in[other] IS DISTINCT FROM mine)
+        ORDER BY abs(other - place) LIMIT 1;
+        turns[place] := coalesce(turns[found], 0);
+        IF found IS NOT NULL THEN
+            turns[found] := turn;
+        END IF;
+    END LOOP;
+    RETURN turns;
+END $$;

@@ -50,6 +50,7 @@ WITH o AS MATERIALIZED (
         started_at = CASE WHEN d.next <> 'queued' AND d.kind IN (1, 2, 3, 5) THEN coalesce(t.started_at, t.assigned_at) ELSE t.started_at END,
         lease_key = CASE WHEN d.next <> 'queued' THEN t.lease_key END,
         session_id = CASE WHEN d.next <> 'queued' THEN t.session_id END,
+        failed_in = CASE WHEN d.kind IN (1, 2, 3, 5) THEN d.session_id ELSE t.failed_in END,
         result_hash = CASE WHEN d.next <> 'queued' THEN d.hash END,
         ack_by = NULL, exec_until = NULL
     FROM decided d WHERE t.id = d.id AND t.attempt = d.attempt

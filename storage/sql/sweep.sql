@@ -82,6 +82,7 @@ WITH clamped AS (  -- a lease that lies impossibly far ahead: the clock stepped 
         started_at = CASE WHEN d.next <> 'queued' AND d.accepted THEN coalesce(t.started_at, t.assigned_at) ELSE t.started_at END,
         lease_key = CASE WHEN d.next <> 'queued' THEN t.lease_key END,
         session_id = CASE WHEN d.next <> 'queued' THEN t.session_id END,
+        failed_in = CASE WHEN d.kind = 'timed_out' THEN d.session_id ELSE t.failed_in END,
         ack_by = NULL, exec_until = NULL
     FROM decided d WHERE t.id = d.id AND t.attempt = d.attempt AND (t.state IN ('assigned', 'running')) IS NOT FALSE
     RETURNING t.id, t.state, t.attempt, d.lease_key, d.session_id, d.why

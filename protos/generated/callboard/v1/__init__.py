@@ -1021,7 +1021,7 @@ class Worker(betterproto2.Message):
 
     state: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    alive, suspect, deaf, paused, draining, lost, closed
+    alive, suspect, deaf, paused, failing, draining, lost, closed
     """
 
     slots: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)

@@ -1,0 +1,185 @@
+"""One stream at the coordinator: what a worker may say, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actors.coordinator.completer import Completer
+from actors.coordinator.failing import FIRST, LEAST
+from actors.coordinator.link import Desk, LinkActor
+from actors.coordinator.membership import Link, Membership
+from actors.model import link as wire
+from actors.model.columns import Assignment, Outcome, Outcomes, Verdict
+from actors.model.lease import DEFAULT
+from actors.model.worker import HandlerInfo, Held, Session, WorkerInfo
+
+KEY = b"k" * 16
+M = TypeVar("M")
+
+
+class Store:
+    def __init__(self) -> None:
+        self.sessions = 0
+        self.closed: list[int] = []
+
+    async def open_session(self, worker: WorkerInfo, **_: Any) -> Session:
+        self.sessions += 1
+        return Session(id=self.sessions, epoch=1, worker=worker.id)
+
+    async def resume_session(self, session: int, *, worker: WorkerInfo, **_: Any) -> Session:
+        return Session(id=session, epoch=2, worker=worker.id)
+
+    async def held_by(self, session: int) -> list[Held]:
+        return []
+
+    async def declare(self, handlers: Sequence[HandlerInfo]) -> None:
+        pass
+
+    async def close_session(self, session: int, epoch: int) -> None:
+        self.closed.append(session)
+
+    async def complete(self, outcomes: Outcomes) -> list[Verdict]:
+        return [Verdict.ACCEPTED] * len(outcomes)
+
+
+class Peer:
+    """A worker's end of one stream, in its own words."""
+
+    def __init__(self, office: Office) -> None:
+        self.say, incoming = trio.open_memory_channel[Any](10_000)
+        outgoing, self.heard = trio.open_memory_channel[Any](office.outgoing)
+        self.actor = LinkActor(office.desk, wire.CoordinatorEnd("127.0.0.1", incoming, outgoing))
+        self.ended = trio.Event()
+        self._sequence = 0
+
+    async def run(self) -> None:
+        await self.actor.serve()
+        self.ended.set()
+
+    async def expect(self, kind: type[M]) -> M:
+        with trio.fail_after(60):
+            message = await self.heard.receive()
+        assert isinstance(message, kind), message
+        return message
+
+    async def report(self, ids: Sequence[int], kind: Outcome = Outcome.SUCCEEDED) -> None:
+        self._sequence += 1
+        count = len(ids)
+        columns = Outcomes([KEY], [0] * count, list(ids), [1] * count, [int(kind)] * count, [2] * count, b"{}" * count)
+        await self.say.send(wire.Report(self._sequence, columns))
+        await self.expect(wire.Committed)
+
+
+class Office:
+    """What a coordinator has besides its links."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery, self.store, self.membership, self.outgoing = nursery, Store(), Membership(), 1_000
+        store: Any = self.store
+        self.completer = Completer(store)
+        nursery.start_soon(self.completer.run)
+        self.left: list[bool] = []
+        self.desk = Desk(
+            coordinator_id="c1", store=store, membership=self.membership, completer=self.completer, terms=DEFAULT,
+            token=None, reply=self._reply, coordinators=list, declared=lambda: None,
+            left=lambda link, grace: self.left.append(grace),
+        )  # fmt: skip
+
+    @staticmethod
+    def _reply(link: Link, sequence: int) -> wire.HeartbeatReply:
+        return wire.HeartbeatReply(
+            sequence=sequence, lease=wire.Lease.RENEWED, confirmed=sequence, coordinators=[], database_ok=True,
+            database_age=0.0,
+        )  # fmt: skip
+
+    def connect(self) -> Peer:
+        peer = Peer(self)
+        self.nursery.start_soon(peer.run)
+        return peer
+
+    async def signed_in(self, name: str, **fields: Any) -> tuple[Peer, Link]:
+        peer = self.connect()
+        await peer.say.send(hello(name, **fields))
+        welcome = await peer.expect(wire.Welcome)
+        await wait_all_tasks_blocked()
+        link = self.membership.get(welcome.session)
+        assert link is not None
+        return peer, link
+
+
+def hello(name: str = "w", **fields: Any) -> wire.Hello:
+    worker = WorkerInfo(id=name, name=name, slots=4, handlers=[HandlerInfo(name="job")])
+    return wire.Hello(worker=worker, secret=b"s" * 32, **fields)
+
+
+@asynccontextmanager
+async def office() -> AsyncIterator[Office]:
+    async with trio.open_nursery() as nursery:
+        yield Office(nursery)
+        nursery.cancel_scope.cancel()
+
+
+def give(link: Link, ids: Sequence[int], names: Callable[[int], int] = lambda task: 0) -> None:
+    count = len(ids)
+    part = Assignment(
+        KEY, list(ids), [1] * count, ["job", "other"], [names(one) for one in ids], [0] * count, [0] * count,
+        [2] * count, b"{}" * count,
+    )  # fmt: skip
+    link.assign(part, trio.current_time())
+
+
+async def test_who_fails_what_others_can_do_gets_no_work_for_a_while(autojump_clock: MockClock) -> None:
+    async with office() as here:
+        good, fine = await here.signed_in("good")
+        bad, broken = await here.signed_in("bad")
+        give(fine, range(1, 4))
+        await good.expect(wire.Assign)
+        await good.report([1, 2, 3])
+        ids = range(11, 11 + LEAST)
+        give(broken, ids)
+        await bad.expect(wire.Assign)
+        assert broken.room(trio.current_time(), 1e9) == 0  # full
+        await bad.report(ids, Outcome.FAILED)
+        now = trio.current_time()
+        assert broken.held == 0
+        assert broken.room(now, 1e9) == 0
+        assert "no work" in broken.shown_health(now)["failing"]
+        assert broken.room(now + FIRST, 1e9) == 4
+        assert "failing" not in broken.shown_health(now + FIRST)
+        assert fine.room(now, 1e9) == 4
+
+
+async def test_another_stream_of_a_benched_session_gets_no_work_either(autojump_clock: MockClock) -> None:
+    async with office() as here:
+        here.membership.failures.add(2, {"job": (5, 0)}, 0.0)
+        until = here.membership.failures.add(1, {"job": (0, LEAST)}, 0.0)
+        _, link = await here.signed_in("bad", session=1)
+        assert link.benched_until == until
+
+
+async def test_outcomes_are_counted_by_handler(autojump_clock: MockClock) -> None:
+    async with office() as here:
+        _, link = await here.signed_in("w")
+        give(link, range(1, 7), names=lambda task: task % 2)
+        kinds = [
+            Outcome.SUCCEEDED,
+            Outcome.FAILED,
+            Outcome.RELEASED,
+            Outcome.CRASHED,
+            Outcome.REFUSED,
+            Outcome.SUCCEEDED,
+        ]
+        columns = Outcomes([KEY, b"x" * 16], [0] * 6 + [1], [*range(1, 7), 99], [1] * 7, [*map(int, kinds), 0])
+        assert link.tally(columns) == {"other": (1, 0), "job": (1, 2)}
+
+
+async def test_a_report_of_successes_is_counted_too(autojump_clock: MockClock) -> None:
+    async with office() as here:
+        _, link = await here.signed_in("w")
+        give(link, range(1, 4), names=lambda task: 0 if task < 3 else 1)
+        assert link.tally(Outcomes([KEY], [0] * 4, [1, 2, 3, 99], [1] * 4, [0] * 4)) == {"job": (2, 0), "other": (1, 0)}
