@@ -5,12 +5,15 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 
-.PHONY: help demo up test lint protos wheel clean
+.PHONY: help demo up test test-faults test-soak soak lint protos wheel clean
 
 help:
 	@echo "make demo    run the system on real input, with a failover in the middle"
 	@echo "make up      start the system and stay"
 	@echo "make test    lint, types, import contracts and tests"
+	@echo "make test-faults   every fault scenario against real processes, and many seeds (about an hour)"
+	@echo "make test-soak     the long tests"
+	@echo "make soak MINUTES=30 SEED=1   random faults against one system, then the verdict"
 	@echo "make lint    the same without the tests"
 	@echo "make wheel   build dist/callboard-*.whl"
 	@echo "make protos  generate the wire code from protos/"
@@ -45,6 +48,19 @@ lint: $(DEV)
 
 test: lint
 	$(BIN)/python -m pytest -m "not soak and not faults" -n 2 --dist worksteal
+
+test-faults: $(DEV)
+	$(BIN)/python -m pytest -m faults --deselect tests/system/test_scenarios.py
+	$(BIN)/python -m tests.system.bench --all --results faults.json
+
+test-soak: $(DEV)
+	$(BIN)/python -m pytest -m soak
+
+soak: $(DEV)
+	$(BIN)/python -m tests.system.bench --soak $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED)) --results soak.json
+
+mutants: $(DEV)
+	$(BIN)/python -m tests.mutants
 
 protos: $(DEV)
 	$(BIN)/python -m protos.generate

@@ -52,6 +52,14 @@ async def test_the_order_is_priority_then_time_then_id(bench: Bench) -> None:
     assert assignment.ids == urgent + early + late + background
 
 
+async def test_one_turn_takes_the_first_in_order(bench: Bench) -> None:
+    await bench.put(1, priority="4")
+    urgent = await bench.put(1, priority="1")
+    assignment = await bench.claim(await bench.session(), 1)
+    assert assignment is not None
+    assert assignment.ids == urgent
+
+
 @pytest.mark.parametrize(
     "column",
     [

@@ -104,9 +104,10 @@ async def test_a_final_row_never_changes(bench: Bench, kind: Outcome) -> None:
     "wrong",
     [{"lease_key": b"x" * 16}, {"attempt": 2}, {"attempt": 0}, {"task_id": 10**15}],
 )
-async def test_identity_is_task_attempt_and_key(bench: Bench, wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize("kind", [Outcome.SUCCEEDED, Outcome.FAILED])
+async def test_identity_is_task_attempt_and_key(bench: Bench, wrong: dict[str, Any], kind: Outcome) -> None:
     held = await bench.held()
-    assert await bench.end(replace(held, **wrong), Outcome.SUCCEEDED) is Verdict.FENCED
+    assert await bench.end(replace(held, **wrong), kind) is Verdict.FENCED
     assert (await bench.task(held.task_id))["state"] == "assigned"
 
 

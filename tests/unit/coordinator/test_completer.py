@@ -86,6 +86,22 @@ async def test_nothing_is_acknowledged_while_the_database_is_away_and_all_of_it_
     assert peer.told.receive_nowait() == Committed(1, [Verdict.ACCEPTED])
 
 
+async def test_no_acknowledgement_leaves_before_the_commit(autojump_clock: MockClock) -> None:
+    store, peer = Store(), Peer(1)
+    told_before: list[int] = []
+    commit = store.complete
+
+    async def watched(outcomes: Outcomes) -> list[Verdict]:
+        told_before.append(peer.told.statistics().current_buffer_used)
+        return await commit(outcomes)
+
+    store.away, store.complete = 3, watched  # type: ignore[method-assign]
+    completer = Completer(store)  # type: ignore[arg-type]
+    completer.take(peer.link, report(1, 1))
+    await run(completer)
+    assert told_before == [0] * 4
+
+
 @pytest.mark.parametrize("trouble", [StorageError("an internal error"), TypeError("a mistake")])
 async def test_a_report_that_cannot_be_stored_costs_its_own_link_and_nobody_elses_answer(
     autojump_clock: MockClock, trouble: Any
