@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,8 +12,8 @@ from typing import Any
 import trio
 
 from actors.coordinator.completer import Completer
-from actors.coordinator.failing import WHY
-from actors.coordinator.hello import Pace, refusal
+from actors.coordinator.failing import words
+from actors.coordinator.hello import refusal
 from actors.coordinator.membership import Link, Membership
 from actors.model import link as wire
 from actors.model.columns import Outcome, Outcomes
@@ -27,8 +26,6 @@ from actors.runtime import probe
 log = logging.getLogger(__name__)
 
 HELLO_LIMIT = 5.0  # seconds from the stream's opening to Hello
-STUCK_LIMIT = 5.0  # seconds that a stream may take nothing of what waits for it
-BEATS = 20  # heartbeats that a worker may send in one period
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,6 @@ class LinkActor:
         self._desk, self._end = desk, end
         self._goodbye: wire.Goodbye | None = None
         self._silent = False
-        self._pace = Pace(desk.terms.heartbeat)
 
     async def serve(self) -> None:
         try:
@@ -78,8 +74,7 @@ class LinkActor:
         try:
             with link.scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._watch, link)
-                    nursery.start_soon(link.send)
+                    nursery.start_soon(self._watch_silence, link)
                     await self._read(link)
                     nursery.cancel_scope.cancel("the stream has ended")
         finally:
@@ -122,7 +117,6 @@ class LinkActor:
             heard_at=now,
             beat_at=now,
             benched_until=self._desk.membership.failures.benched_until(session.id),
-            benched_for=WHY,
         )
         link.adopt(kept, now)
         await self._end.outgoing.send(
@@ -175,7 +169,6 @@ class LinkActor:
                 case wire.Report():
                     self._finished(link, message)
                 case wire.Accepted(key=key, ids=ids):
-                    link.unanswered = 0
                     if (claim := link.claims.get(key)) is not None:
                         claim.accepted.update(ids or claim.open)
                 case wire.Heartbeat():
@@ -200,7 +193,6 @@ class LinkActor:
     def _finished(self, link: Link, report: wire.Report) -> None:
         if probe.armed is not None:
             probe.armed.touch("outcome.received")
-        link.unanswered = 0
         self._judge(link, report.outcomes)
         link.finished(report.outcomes, link.heard_at)
         self._desk.membership.wake()
@@ -214,17 +206,10 @@ class LinkActor:
         counts = link.tally(outcomes)
         until = self._desk.membership.failures.add(link.session.id, counts, link.heard_at) if counts else None
         if until is not None:
-            link.bench(until, WHY)
+            link.benched_until = until
+            log.error("worker %s: %s", link.worker.id, words(until, link.heard_at))
 
     def _beat(self, link: Link, beat: wire.Heartbeat) -> None:
-        self._beats.append(link.heard_at)
-        if len(self._beats) == BEATS and link.heard_at - self._beats[0] < self._desk.terms.heartbeat:
-            log.error("worker %s sends more than %d heartbeats in a period", link.worker.id, BEATS)
-            link.scope.cancel("too many heartbeats")
-            return
-        if self._pace.too_fast(link.heard_at):
-            link.scope.cancel(f"worker {link.worker.id} sends heartbeats without end")
-            return
         if beat.sequence <= link.sequence:
             return  # a number that does not rise is a repeat
         was_late = link.heard_at - link.beat_at > 1.5 * self._desk.terms.heartbeat
@@ -234,22 +219,14 @@ class LinkActor:
         if was_late:
             self._desk.membership.wake()
 
-    async def _watch(self, link: Link) -> None:
-        """Each direction by itself: what it says, and whether it takes what it is told."""
-        limit = self._desk.terms.silence
+    async def _watch_silence(self, link: Link) -> None:
         while True:
-            now = trio.current_time()
-            left = link.heard_at + limit - now
+            left = link.heard_at + self._desk.terms.silence - trio.current_time()
             if left <= 0:
                 self._silent = True
-                link.scope.cancel(f"worker {link.worker.id} has been silent for {limit:g} s")
+                link.scope.cancel(f"worker {link.worker.id} has been silent for {self._desk.terms.silence:g} s")
                 return
-            if link.unsent and now - link.moved_at >= STUCK_LIMIT:
-                self._silent = True  # it may be alive, and run what it has: its lease decides
-                log.warning("worker %s has not read its stream for %g s", link.worker.id, STUCK_LIMIT)
-                link.scope.cancel("the worker does not read its stream")
-                return
-            await trio.sleep(min(left, STUCK_LIMIT / 5))
+            await trio.sleep(left)
 
     # --- signing out ----------------------------------------------------------------------------
 
