@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 
-.PHONY: help demo up test test-faults test-soak soak lint protos wheel clean
+.PHONY: help demo up test test-faults test-soak soak mutants lint protos wheel clean
 
 help:
 	@echo "make demo    run the system on real input, with a failover in the middle"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-faults   every fault scenario against real processes, and many seeds (about an hour)"
 	@echo "make test-soak     the long tests"
 	@echo "make soak MINUTES=30 SEED=1   random faults against one system, then the verdict"
+	@echo "make mutants       the product with one rule broken at a time: the tests must notice"
 	@echo "make lint    the same without the tests"
 	@echo "make wheel   build dist/callboard-*.whl"
 	@echo "make protos  generate the wire code from protos/"

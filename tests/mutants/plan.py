@@ -111,7 +111,7 @@ MUTANTS = (
         "    FOR UPDATE OF t SKIP LOCKED\n",
         "",
         RACES,
-        (("t.id = pick.id AND (t.state = 'queued') IS NOT FALSE", "t.id = pick.id"),),
+        (("t.id = given.id AND given.turn > 0 AND (t.state = 'queued') IS NOT FALSE", "t.id = given.id"),),
     ),
     Mutant(
         "no-acknowledgement-window",
