@@ -90,6 +90,7 @@ class ServerHealth:
             return {}
         return {
             "links": float(len(self.coordinator.membership)),
+            "outcomes_set_aside_total": float(self.coordinator.completer.set_aside),
             **{
                 f"outcomes_{verdict.name.lower()}_total": float(count)
                 for verdict, count in self.coordinator.completer.counts.items()

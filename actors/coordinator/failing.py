@@ -20,6 +20,7 @@ LONGEST = 600.0  # each time twice as long, up to this
 RECOVERED = 10  # outcomes without an error after it came back: the next time counts as the first again
 
 ERRORS = frozenset({Outcome.FAILED, Outcome.FAILED_FINAL, Outcome.TIMED_OUT, Outcome.CRASHED})
+WHY = "nearly everything fails here that succeeds elsewhere"
 SUCCESSES = frozenset({Outcome.SUCCEEDED, Outcome.SNOOZED})  # all others say nothing
 
 
@@ -121,8 +122,3 @@ class Failures:
         old = [one for one, record in self._records.items() if max(record.heard, record.until) < now - LONGEST]
         for one in old:
             del self._records[one]
-
-
-def words(until: float, now: float) -> str:
-    """For the health of the worker."""
-    return f"nearly everything fails here that succeeds elsewhere: no work for another {max(0.0, until - now):.0f} s"

@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from actors.coordinator.completer import Completer
-from actors.coordinator.failing import words
+from actors.coordinator.failing import WHY
 from actors.coordinator.hello import refusal
 from actors.coordinator.membership import Link, Membership
 from actors.model import link as wire
@@ -26,6 +26,7 @@ from actors.runtime import probe
 log = logging.getLogger(__name__)
 
 HELLO_LIMIT = 5.0  # seconds from the stream's opening to Hello
+STUCK_LIMIT = 5.0  # seconds that a stream may take nothing of what waits for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class LinkActor:
         try:
             with link.scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._watch_silence, link)
+                    nursery.start_soon(self._watch, link)
+                    nursery.start_soon(link.send)
                     await self._read(link)
                     nursery.cancel_scope.cancel("the stream has ended")
         finally:
@@ -117,6 +119,7 @@ class LinkActor:
             heard_at=now,
             beat_at=now,
             benched_until=self._desk.membership.failures.benched_until(session.id),
+            benched_for=WHY,
         )
         link.adopt(kept, now)
         await self._end.outgoing.send(
@@ -169,6 +172,7 @@ class LinkActor:
                 case wire.Report():
                     self._finished(link, message)
                 case wire.Accepted(key=key, ids=ids):
+                    link.unanswered = 0
                     if (claim := link.claims.get(key)) is not None:
                         claim.accepted.update(ids or claim.open)
                 case wire.Heartbeat():
@@ -193,6 +197,7 @@ class LinkActor:
     def _finished(self, link: Link, report: wire.Report) -> None:
         if probe.armed is not None:
             probe.armed.touch("outcome.received")
+        link.unanswered = 0
         self._judge(link, report.outcomes)
         link.finished(report.outcomes, link.heard_at)
         self._desk.membership.wake()
@@ -206,8 +211,7 @@ class LinkActor:
         counts = link.tally(outcomes)
         until = self._desk.membership.failures.add(link.session.id, counts, link.heard_at) if counts else None
         if until is not None:
-            link.benched_until = until
-            log.error("worker %s: %s", link.worker.id, words(until, link.heard_at))
+            link.bench(until, WHY)
 
     def _beat(self, link: Link, beat: wire.Heartbeat) -> None:
         if beat.sequence <= link.sequence:
@@ -219,14 +223,22 @@ class LinkActor:
         if was_late:
             self._desk.membership.wake()
 
-    async def _watch_silence(self, link: Link) -> None:
+    async def _watch(self, link: Link) -> None:
+        """Each direction by itself: what it says, and whether it takes what it is told."""
+        limit = self._desk.terms.silence
         while True:
-            left = link.heard_at + self._desk.terms.silence - trio.current_time()
+            now = trio.current_time()
+            left = link.heard_at + limit - now
             if left <= 0:
                 self._silent = True
-                link.scope.cancel(f"worker {link.worker.id} has been silent for {self._desk.terms.silence:g} s")
+                link.scope.cancel(f"worker {link.worker.id} has been silent for {limit:g} s")
                 return
-            await trio.sleep(left)
+            if link.unsent and now - link.moved_at >= STUCK_LIMIT:
+                self._silent = True  # it may be alive, and run what it has: its lease decides
+                log.warning("worker %s has not read its stream for %g s", link.worker.id, STUCK_LIMIT)
+                link.scope.cancel("the worker does not read its stream")
+                return
+            await trio.sleep(min(left, STUCK_LIMIT / 5))
 
     # --- signing out ----------------------------------------------------------------------------
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import logging
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import trio
 
-from actors.coordinator.failing import ERRORS, SUCCESSES, Failures, words
+from actors.coordinator.failing import ERRORS, SUCCESSES, Failures
 from actors.coordinator.rules import RateMeter, prefetch
 from actors.model.columns import Assignment, Outcome, Outcomes
 from actors.model.link import Assign, CoordinatorMessage
 from actors.model.worker import Held, Session, WorkerInfo
+
+log = logging.getLogger(__name__)
+
+SMALL_TALK = 64  # messages besides those about tasks that may wait for a worker that does not read
+UNANSWERED = 3  # times that assignments came back unacknowledged, one after the other, before a worker is set aside
+ASIDE = 30.0  # seconds that it gets no work then
 
 
 @dataclass(slots=True)
@@ -66,11 +73,21 @@ class Link:
     progress: dict[tuple[int, int], str] = field(default_factory=dict)
     tree: str | None = None
     compared_at: float = 0.0  # with the table
-    benched_until: float = -1e9  # it failed nearly everything that others can do
+    benched_until: float = -1e9  # it gets no work before
+    benched_for: str = ""
+    unanswered: int = 0  # times that it left assignments unacknowledged, since it last said anything of any
+    unsent: deque[CoordinatorMessage] = field(default_factory=deque)  # at most `outbound`
+    moved_at: float = 0.0  # when it last took something of `unsent`
+    to_send: trio.Event = field(default_factory=trio.Event)
+
+    @property
+    def outbound(self) -> int:
+        """Messages that may wait for the stream."""
+        return 2 * self.worker.slots + SMALL_TALK
 
     def may_get_work(self, now: float, suspect_after: float) -> bool:
-        """Not while paused, draining, frozen, benched or late with its heartbeat."""
-        if self.paused or self.draining or self.lost or self.frozen or now < self.benched_until:
+        """Not while paused, draining, frozen, benched, behind in reading or late with its heartbeat."""
+        if self.paused or self.draining or self.lost or self.frozen or self.unsent or now < self.benched_until:
             return False
         return now - self.beat_at <= suspect_after
 
@@ -78,7 +95,18 @@ class Link:
         """What the worker says of itself, and what is known of it here."""
         if now >= self.benched_until:
             return self.health
-        return {**self.health, "failing": words(self.benched_until, now)}
+        return {**self.health, "failing": f"{self.benched_for}: no work for another {self.benched_until - now:.0f} s"}
+
+    def bench(self, until: float, why: str) -> None:
+        """It gets no work before this time."""
+        self.benched_until, self.benched_for = until, why
+        log.error("worker %s gets no work for a while: %s", self.worker.id, why)
+
+    def left_unanswered(self, now: float) -> None:
+        """Assignments came back because it did not acknowledge them; after the third time it is tried rarely."""
+        self.unanswered += 1
+        if self.unanswered >= UNANSWERED and now >= self.benched_until:
+            self.bench(now + ASIDE, "it takes assignments and says nothing of them")
 
     def capacity(self, now: float) -> int:
         """Tasks it may hold: its slots, and a prefetch while they turn over quickly."""
@@ -104,12 +132,34 @@ class Link:
 
     def tell(self, message: CoordinatorMessage) -> None:
         """Never waits: a worker that does not read its stream must not hold up the others."""
-        try:
-            self.outgoing.send_nowait(message)
-        except trio.WouldBlock:
+        if not self.unsent:
+            try:
+                self.outgoing.send_nowait(message)
+                return
+            except trio.WouldBlock:
+                self.moved_at = trio.current_time()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self.scope.cancel(f"the stream of worker {self.worker.id} has ended")
+                return
+        if len(self.unsent) >= self.outbound:
             self.scope.cancel(f"worker {self.worker.id} does not read its stream")
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.scope.cancel(f"the stream of worker {self.worker.id} has ended")
+            return
+        self.unsent.append(message)
+        self.to_send.set()
+
+    async def send(self) -> None:
+        """Sends what waits, in order, until cancelled."""
+        while True:
+            await self.to_send.wait()
+            self.to_send = trio.Event()
+            while self.unsent:
+                try:
+                    await self.outgoing.send(self.unsent[0])
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    self.scope.cancel(f"the stream of worker {self.worker.id} has ended")
+                    return
+                self.unsent.popleft()
+                self.moved_at = trio.current_time()
 
     def tally(self, outcomes: Outcomes) -> dict[str, tuple[int, int]]:
         """Handler → how many went well and how many failed, of what is on the books."""
@@ -164,6 +214,11 @@ class Link:
         """Whether it was sent on this stream, or resumed with it, and has not been reported."""
         claim = self.claims.get(one.lease_key)
         return claim is not None and one.task_id in claim.open
+
+    def has_accepted(self, one: Held) -> bool:
+        """Whether the worker acknowledged it on this stream, or nothing of it is known here."""
+        claim = self.claims.get(one.lease_key)
+        return claim is None or one.task_id not in claim.open or one.task_id in claim.accepted
 
     def open_before(self, when: float) -> list[Held]:
         """What it was given before this time and has not reported."""

@@ -241,6 +241,8 @@ class SessionKeeper:
         """A live worker lost these: nobody acknowledged them, or their time is over."""
         link = self._membership.get(session)
         if link is not None:
+            if any(not link.has_accepted(one) for one in attempts):
+                link.left_unanswered(trio.current_time())
             link.forget(attempts)
             link.tell(Cancel(attempts, "unacknowledged"))
 

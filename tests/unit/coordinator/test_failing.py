@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.coordinator.failing import FIRST, LEAST, LONGEST, RECOVERED, WINDOW, Failures, words
+from actors.coordinator.failing import FIRST, LEAST, LONGEST, RECOVERED, WINDOW, Failures
 
 
 def healthy(failures: Failures, now: float, session: int = 2, name: str = "job", count: int = 5) -> None:
@@ -102,7 +102,3 @@ def test_the_records_of_sessions_that_are_gone_do_not_pile_up() -> None:
     for session in range(1_000):
         healthy(failures, session * 10.0, session=session)
     assert len(failures._records) <= LONGEST / 10 + 2
-
-
-def test_the_words_say_for_how_long() -> None:
-    assert words(100.0, 88.0).endswith("no work for another 12 s")

@@ -11,8 +11,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.coordinator.completer import Completer
 from actors.coordinator.failing import FIRST, LEAST
-from actors.coordinator.link import Desk, LinkActor
-from actors.coordinator.membership import Link, Membership
+from actors.coordinator.link import STUCK_LIMIT, Desk, LinkActor
+from actors.coordinator.membership import ASIDE, SMALL_TALK, UNANSWERED, Link, Membership
 from actors.model import link as wire
 from actors.model.columns import Assignment, Outcome, Outcomes, Verdict
 from actors.model.lease import DEFAULT
@@ -183,3 +183,70 @@ async def test_a_report_of_successes_is_counted_too(autojump_clock: MockClock) -
         _, link = await here.signed_in("w")
         give(link, range(1, 4), names=lambda task: 0 if task < 3 else 1)
         assert link.tally(Outcomes([KEY], [0] * 4, [1, 2, 3, 99], [1] * 4, [0] * 4)) == {"job": (2, 0), "other": (1, 0)}
+
+
+async def test_a_worker_that_reads_nothing_for_five_seconds_is_dropped(autojump_clock: MockClock) -> None:
+    async with office() as here:
+        here.outgoing = 1
+        peer, link = await here.signed_in("w")
+        began = trio.current_time()
+        link.tell(wire.Pause(True))
+        assert link.room(began, 1e9) == 4
+        link.tell(wire.Pause(False))
+        assert link.room(began, 1e9) == 0  # it gets nothing while something waits
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(beats, peer)
+            await peer.ended.wait()
+            nursery.cancel_scope.cancel()
+        assert STUCK_LIMIT <= trio.current_time() - began <= STUCK_LIMIT + 2
+        assert here.left == [False]  # no grace: it may be alive, and its lease decides
+
+
+async def test_a_worker_that_reads_again_gets_everything_in_order(autojump_clock: MockClock) -> None:
+    async with office() as here:
+        here.outgoing = 1
+        peer, link = await here.signed_in("w")
+        told = [wire.Pause(number % 2 == 0) for number in range(40)]
+        for message in told:
+            link.tell(message)
+        await trio.sleep(STUCK_LIMIT - 2)
+        assert [await peer.expect(wire.Pause) for _ in told] == told
+        assert link.room(trio.current_time(), 1e9) == 4
+        assert not link.scope.cancel_called
+
+
+async def test_what_waits_for_a_stream_is_bounded(autojump_clock: MockClock) -> None:
+    async with office() as here:
+        here.outgoing = 1
+        _, link = await here.signed_in("w")
+        for _ in range(link.outbound + 1):
+            link.tell(wire.Pause(True))
+        assert not link.scope.cancel_called
+        assert link.outbound == 2 * 4 + SMALL_TALK
+        link.tell(wire.Pause(True))
+        assert link.scope.cancel_called
+
+
+async def test_who_never_answers_assignments_is_given_none_after_the_third_time(autojump_clock: MockClock) -> None:
+    async with office() as here:
+        peer, link = await here.signed_in("w")
+        for _ in range(UNANSWERED - 1):
+            link.left_unanswered(trio.current_time())
+        await peer.say.send(wire.Accepted(KEY))
+        await wait_all_tasks_blocked()
+        now = trio.current_time()
+        for _ in range(UNANSWERED - 1):
+            link.left_unanswered(now)
+        assert link.room(now, 1e9) == 4
+        link.left_unanswered(now)
+        assert link.room(now, 1e9) == 0
+        assert "says nothing" in link.shown_health(now)["failing"]
+        assert link.room(now + ASIDE, 1e9) == 4
+        link.left_unanswered(now + ASIDE)  # one more is enough
+        assert link.room(now + ASIDE, 1e9) == 0
+
+
+async def beats(peer: Peer) -> None:
+    for sequence in range(1, 1_000):
+        await peer.say.send(wire.Heartbeat(sequence=sequence, running=0, loop_lag=0.0))
+        await trio.sleep(DEFAULT.heartbeat)

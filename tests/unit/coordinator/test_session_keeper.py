@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actors.coordinator.membership import Claim, Link, Membership
+from actors.coordinator.membership import UNANSWERED, Claim, Link, Membership
 from actors.coordinator.sessions import SWEEP, SessionKeeper
 from actors.model.errors import StorageUnavailable
 from actors.model.lease import DEFAULT
@@ -245,3 +245,17 @@ async def test_what_the_table_gave_to_others_unheard_leaves_the_books_in_the_end
     asked = bench.store.asked_held
     await bench.beat(25)
     assert bench.store.asked_held == asked  # who holds nothing for long is asked about nothing
+
+
+async def test_assignments_that_come_back_unacknowledged_count_against_the_worker(autojump_clock: MockClock) -> None:
+    bench = Bench()
+    bench.link.claims[HELD.lease_key].accepted.add(HELD.task_id)
+    bench.store.swept = [Swept(1, (), {1: [HELD]})]  # its time was over
+    await bench.beat(2)
+    assert bench.link.unanswered == 0
+    for count in range(1, UNANSWERED + 1):
+        bench.book(HELD)
+        bench.store.swept = [Swept(1, (), {1: [HELD]})]
+        await bench.beat(2)
+        assert bench.link.unanswered == count
+    assert bench.link.benched_until > trio.current_time()
