@@ -212,6 +212,20 @@ async def test_heartbeats_that_do_not_rise_renew_nothing(autojump_clock: Any) ->
 
 
 @pytest.mark.bad_input("GR21")
+async def test_heartbeats_without_end_cost_the_link_and_a_busy_minute_does_not(autojump_clock: Any) -> None:
+    async with a_peer() as peer:
+        await peer.sign_in()
+        for sequence in range(1, 301):  # five times as often as it is due
+            await peer.say.send(beat(sequence))
+            await trio.sleep(TEST.heartbeat / 5)
+        assert len(peer.membership) == 1
+        for sequence in range(301, 401):
+            await peer.say.send(beat(sequence))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(peer.membership) == 0
+
+
+@pytest.mark.bad_input("GR21")
 async def test_a_worker_that_falls_silent_loses_its_link(autojump_clock: Any) -> None:
     async with a_peer() as peer:
         await peer.sign_in()
