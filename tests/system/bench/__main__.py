@@ -5,20 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import trio
 
+from actors.model.lease import PROFILES
 from tests.support.postgres import open_server
 from tests.system.bench.run import Result, run
 from tests.system.bench.scenario import CATALOGUE, Scenario
-from tests.system.bench.soak import soak
+from tests.system.bench.soak import at_random, soak
 from tests.system.scenarios import all as _all  # noqa: F401 (fills the catalogue)
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also an end that leaves nothing behind
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     options = _options()
     if options.list:
         return _list()
@@ -26,7 +31,7 @@ def main() -> int:
         seed = options.seed if options.seed is not None else random.SystemRandom().randint(1, 10**6)
         print(f"soak for {options.soak:g} minutes with seed {seed}", flush=True)
         with open_server() as server:
-            result = trio.run(soak, server, options.soak, seed, options.keep)
+            result = trio.run(soak, server, partial(at_random, options.soak, seed), seed, options.keep)
         print(result.line())
         print(json.dumps(result.numbers, indent=1))
         return summary([result], options.results)
@@ -52,6 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--times", type=int, default=1, help="with seed, seed + 1, …")
     parser.add_argument("--blows", type=int, help="of the shape `repeated`, and of measurements")
+    parser.add_argument("--profile", choices=sorted(PROFILES), help="other lease terms than the scenario's")
     parser.add_argument("--small", action="store_true", help="fewer nodes and tasks")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave what each run wrote in this folder")
     parser.add_argument("--results", type=Path, metavar="FILE", help="write the results as JSON")
@@ -82,6 +88,7 @@ def run_all(chosen: list[Scenario], options: argparse.Namespace) -> list[Result]
     for given in chosen:
         one = given.small() if options.small else given
         one = replace(one, repeats=options.blows) if options.blows else one
+        one = replace(one, layout=replace(one.layout, profile=options.profile)) if options.profile else one
         for shape in [options.shape] if options.shape else one.shapes:
             for seed in range(first, first + options.times):
                 folder = options.keep / f"{one.id}-{shape}-{seed}" if options.keep else None

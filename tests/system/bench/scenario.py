@@ -29,11 +29,13 @@ class Stage:
     random: random.Random
     memory: dict[str, Any] = field(default_factory=dict)
 
-    async def worker_at_work(self, limit: float = 10.0) -> str:
+    async def worker_at_work(self, limit: float = 20.0) -> str:
         """The worker that holds most just now."""
-        with trio.fail_after(limit):
+        found: list[str] = []
+        with trio.move_on_after(limit):
             while not (found := await self.system.busy_workers()):
                 await trio.sleep(0.05)
+        assert found, f"no worker had anything to do for {limit:g} s"
         return found[0]
 
 

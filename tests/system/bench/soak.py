@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import trio
@@ -11,7 +12,7 @@ import trio
 from tests.support.postgres import Server
 from tests.system.bench.account import events
 from tests.system.bench.load import Mix
-from tests.system.bench.run import START_LIMIT, Result, Run, judge, until_final
+from tests.system.bench.run import Result, Run, judge, until_final
 from tests.system.bench.scenario import CATALOGUE, Scenario, Skipped, nothing
 from tests.system.bench.system import Layout, System, open_system
 
@@ -30,23 +31,31 @@ def blows() -> list[Scenario]:
     ]  # fmt: skip
 
 
-async def soak(server: Server, minutes: float, seed: int, folder: Path | None = None) -> Result:
-    """Never raises for what the system does."""
-    whole = Scenario(id="P70", group="F", title="soak", hit=nothing, overlap="any", lossy=True, layout=LAYOUT, mix=MIX,
+def at_random(minutes: float, seed: int) -> Iterator[Scenario]:
+    """Blow after blow, as long as there is time."""
+    chance, end, choices = random.Random(seed), trio.current_time() + 60 * minutes, blows()
+    while trio.current_time() < end:
+        yield chance.choice(choices)
+
+
+async def soak(
+    server: Server, which: Callable[[], Iterator[Scenario]], seed: int, folder: Path | None = None,
+    layout: Layout = LAYOUT,
+) -> Result:  # fmt: skip
+    """One system, struck by one scenario after the other. Never raises for what it does."""
+    whole = Scenario(id="P70", group="F", title="soak", hit=nothing, overlap="any", lossy=True, layout=layout, mix=MIX,
                      faults=1, final_within=DRAIN)  # fmt: skip
     result = Result("P70", "soak", seed, "held")
-    async with open_system(server, LAYOUT, folder) as system:
+    async with open_system(server, layout, folder) as system:
         run = Run(system, whole, "soak", seed)
         async with trio.open_nursery() as background:
             background.start_soon(run.sampler.run)
-            with trio.fail_after(START_LIMIT):
-                await system.start(*system.names)
-                await system.until_workers()
+            await run.start()
             run.now("started_t")
             stop = trio.Event()
             run.load.most = 10**9
             background.start_soon(run.load.run, stop)
-            count = await _strike(run, minutes, random.Random(seed), result)
+            count = await _strike(run, which(), random.Random(seed), result)
             run.now("healed_t")
             stop.set()
             try:
@@ -62,12 +71,10 @@ async def soak(server: Server, minutes: float, seed: int, folder: Path | None = 
     return result
 
 
-async def _strike(run: Run, minutes: float, chance: random.Random, result: Result) -> int:
+async def _strike(run: Run, which: Iterator[Scenario], chance: random.Random, result: Result) -> int:
     """Blow after blow; how many."""
-    count, end, choices = 0, trio.current_time() + 60 * minutes, blows()
-    while trio.current_time() < end:
-        one = chance.choice(choices)
-        count += 1
+    count = 0
+    for count, one in enumerate(which, start=1):
         print(f"  {count:4} {one.id:6} {one.title}", flush=True)
         run.stage.memory.clear()
         run.stage.shape = "once"
@@ -82,7 +89,7 @@ async def _strike(run: Run, minutes: float, chance: random.Random, result: Resul
             result.verdict = "violated"
             result.reasons.append(f"{one.id}, blow {count}: {error or type(error).__name__}")
         await _whole_again(run)
-        await trio.sleep(chance.uniform(1, 4))
+        await trio.sleep(chance.uniform(0.5, 3))
     return count
 
 

@@ -44,7 +44,7 @@ class Layout:
     workers: int = 3
     slots: int = 4
     executors: int = 1
-    profile: str = "test"
+    profile: str = "fast"  # terms that hold on a machine with other things to do
     namespaces: bool = False  # workers live in network namespaces of their own
     settings: dict[str, Any] = field(default_factory=dict)  # of every node
     worker_settings: dict[str, Any] = field(default_factory=dict)

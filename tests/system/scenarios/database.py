@@ -173,7 +173,7 @@ enter("P44", "Through a pooler that gives each transaction another connection",
 
 
 @enter("P28f", "The whole server freezes for eight seconds: sockets stay open, nothing answers", hold=8.0,
-       layout=Layout(profile="fast", workers=2), no_repeats=True, check=nobody_was_convicted,
+       layout=Layout(workers=2), no_repeats=True, check=nobody_was_convicted,
        shapes=("once", "repeated"), heal=lambda stage: thaw_database(stage))  # fmt: skip
 async def p28f(stage: Stage) -> None:
     await stage.nemesis.freeze_database()

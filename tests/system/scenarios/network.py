@@ -14,7 +14,7 @@ from tests.system.bench.system import Layout
 from tests.system.scenarios.processes import LEASE, killed_are_back, nobody_was_convicted
 
 enter = partial(scenario, group="B")
-FAST = Layout(profile="fast", workers=2)
+TWO = Layout(workers=2)
 SPACES = Layout(namespaces=True)
 
 
@@ -45,7 +45,7 @@ async def p16(stage: Stage) -> None:
 
 @enter(
     "P17", "What a coordinator sends to a worker is lost: it resumes at the other one", heal=mended, hold=2 * LEASE,
-    shapes=("once", "permanent"), layout=Layout(profile="fast", workers=2), no_repeats=True, check=nobody_was_convicted,
+    shapes=("once", "permanent"), layout=TWO, no_repeats=True, check=nobody_was_convicted,
 )  # fmt: skip
 async def p17(stage: Stage) -> None:
     stage.memory["cut"] = victim = await stage.worker_at_work()
@@ -88,7 +88,7 @@ async def p20(stage: Stage) -> None:
     stage.nemesis.mend(victim)
 
 
-@enter("P21", "All links are late by 200 ms, more or less 150", heal=all_calm, hold=8.0, layout=FAST,
+@enter("P21", "All links are late by 200 ms, more or less 150", heal=all_calm, hold=8.0, layout=TWO,
        no_repeats=True, check=nobody_was_convicted)  # fmt: skip
 async def p21(stage: Stage) -> None:
     await late(stage, 0.2, 0.15)
@@ -120,7 +120,7 @@ async def late(stage: Stage, delay: float, jitter: float = 0.0) -> None:
 
 @enter(
     "P24", "One worker's link carries 64 kbit/s, and results of 200 KiB", heal=all_calm, hold=6.0, overlap="any",
-    lossy=True, layout=Layout(profile="fast"), final_within=90.0, mix=Mix(tasks=80, pace=12),
+    lossy=True, layout=Layout(), final_within=90.0, mix=Mix(tasks=80, pace=12),
 )  # fmt: skip
 async def p24(stage: Stage) -> None:
     victim = await stage.worker_at_work()
@@ -160,14 +160,14 @@ async def p25(stage: Stage) -> None:
 
 
 @enter("P26", "One coordinator does not reach the database; the other one does", heal=all_calm,
-       hold=2 * FAST.terms.lease, layout=FAST, final_within=60.0, shapes=("once", "permanent"))  # fmt: skip
+       hold=2 * TWO.terms.lease, layout=TWO, final_within=60.0, shapes=("once", "permanent"))  # fmt: skip
 async def p26(stage: Stage) -> None:
     victim = await stage.system.busiest_coordinator()
     await hold_databases(stage, victim)
 
 
 @enter("P27", "Nobody reaches the database for ten seconds", heal=all_calm, hold=10.0, no_repeats=True,
-       check=nobody_was_convicted, final_within=60.0, shapes=("once", "repeated"), layout=Layout())  # fmt: skip
+       check=nobody_was_convicted, final_within=60.0, shapes=("once", "repeated"))  # fmt: skip
 async def p27(stage: Stage) -> None:
     await hold_databases(stage, *stage.system.server_names)
 
@@ -186,7 +186,7 @@ async def hold_databases(stage: Stage, *names: str) -> None:
 
 
 @enter("P28", "A proxy takes what a coordinator sends to the database and delivers nothing", heal=all_calm, hold=5.0,
-       layout=FAST, final_within=60.0, shapes=("once", "permanent"))  # fmt: skip
+       layout=TWO, final_within=60.0, shapes=("once", "permanent"))  # fmt: skip
 async def p28(stage: Stage) -> None:
     victim = await stage.system.busiest_coordinator()
     fault = stage.nemesis.on("database", victim)

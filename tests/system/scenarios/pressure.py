@@ -62,7 +62,7 @@ async def on_duty_cycle(stage: Stage, name: str, seconds: float, share: float) -
 
 
 @enter("P64", "A coordinator gets a tenth of a processor for ten seconds", hold=0.0, no_repeats=True,
-       layout=Layout(profile="fast"), check=nobody_was_convicted, final_within=60.0)  # fmt: skip
+       layout=Layout(), check=nobody_was_convicted, final_within=60.0)  # fmt: skip
 async def p64(stage: Stage) -> None:
     await on_duty_cycle(stage, await stage.system.busiest_coordinator(), 10.0, 0.1)
 

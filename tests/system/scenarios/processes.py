@@ -71,7 +71,7 @@ async def p03(stage: Stage) -> None:
 
 @enter(
     "P04", "Both coordinators are killed, and started again within the lease", heal=killed_are_back, no_repeats=True,
-    hold=1.0, shapes=("once",), layout=Layout(profile="fast", workers=2), check=nobody_was_convicted, faults=2,
+    hold=1.0, shapes=("once",), layout=Layout(workers=2), check=nobody_was_convicted, faults=2,
 )  # fmt: skip
 async def p04(stage: Stage) -> None:
     await kill(stage, *stage.system.layout.coordinator_names)
