@@ -1,9 +1,10 @@
-"""Whether a worker may sign in. Pure."""
+"""Whether a worker may sign in, and how often it may say that it lives. Pure."""
 
 from __future__ import annotations
 
 import hmac
 import math
+from collections import deque
 
 from actors.model import link as wire
 from actors.model.fields import Name
@@ -19,6 +20,7 @@ LETTERS = 200  # of ids, names, versions, labels
 TRIES = 1_000
 TIMEOUT = 31_536_000.0  # seconds
 SECRET = 16  # bytes
+BEATS = 100  # heartbeats within BEATS / 10 of their intervals: ten times as many as are due
 
 
 def refusal(hello: wire.Hello, token: str | None) -> str | None:
@@ -78,3 +80,16 @@ def _read_handler(handler: HandlerInfo, found: list[Wrong]) -> None:
         detail = f"must be above 0 to {TIMEOUT:g} seconds, got {timeout}"
         found.append(Wrong(f"{where}.timeout", "out_of_range", detail))
     found += unstorable({"args": handler.args, "backoff": handler.backoff}, where, search=True)
+
+
+class Pace:
+    """The newest heartbeats of one stream."""
+
+    def __init__(self, heartbeat: float) -> None:
+        self._span = heartbeat * BEATS / 10
+        self._times: deque[float] = deque(maxlen=BEATS)
+
+    def too_fast(self, now: float) -> bool:
+        """Whether this heartbeat is one too many."""
+        self._times.append(now)
+        return len(self._times) == BEATS and now - self._times[0] < self._span

@@ -13,7 +13,7 @@ import trio
 
 from actors.coordinator.completer import Completer
 from actors.coordinator.failing import WHY
-from actors.coordinator.hello import refusal
+from actors.coordinator.hello import Pace, refusal
 from actors.coordinator.membership import Link, Membership
 from actors.model import link as wire
 from actors.model.columns import Outcome, Outcomes
@@ -60,6 +60,7 @@ class LinkActor:
         self._desk, self._end = desk, end
         self._goodbye: wire.Goodbye | None = None
         self._silent = False
+        self._pace = Pace(desk.terms.heartbeat)
 
     async def serve(self) -> None:
         try:
@@ -214,6 +215,10 @@ class LinkActor:
             link.bench(until, WHY)
 
     def _beat(self, link: Link, beat: wire.Heartbeat) -> None:
+        if self._pace.too_fast(link.heard_at):
+            log.error("worker %s sends heartbeats without end", link.worker.id)
+            link.scope.cancel("too many heartbeats")
+            return
         if beat.sequence <= link.sequence:
             return  # a number that does not rise is a repeat
         was_late = link.heard_at - link.beat_at > 1.5 * self._desk.terms.heartbeat
