@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -14,29 +16,38 @@ from actors.model.ports import Submitted
 from actors.model.task import NewTask
 from storage.store import Store, open_store
 from tests.support.bench import Bench
-from tests.support.pgproxy import Proxy, open_proxy
 from tests.support.postgres import Server
+from tests.system.bench.chaosproxy import Proxy, open_proxy
 
 MARK = '{"mark": "of this submission"}'  # what the proxy knows its statement by
 
 
+SOCKET = ".s.PGSQL.5432"
+
+
 @pytest.fixture
-async def proxy(postgres_server: Server) -> AsyncIterator[Proxy]:
-    async with open_proxy(postgres_server.folder) as opened:
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="cb-proxy-") as name:  # a short one: the path of a socket has a limit
+        yield Path(name)
+
+
+@pytest.fixture
+async def proxy(postgres_server: Server, folder: Path) -> AsyncIterator[Proxy]:
+    async with open_proxy(folder / SOCKET, postgres_server.folder / SOCKET) as opened:
         yield opened
 
 
 @pytest.fixture
-async def lossy(proxy: Proxy, postgres_server: Server, database_url: str) -> AsyncIterator[Store]:
+async def lossy(proxy: Proxy, folder: Path, postgres_server: Server, database_url: str) -> AsyncIterator[Store]:
     """A store that reaches the server through the proxy."""
-    url = database_url.replace(quote(str(postgres_server.folder)), quote(str(proxy.folder)))
+    url = database_url.replace(quote(str(postgres_server.folder)), quote(str(folder)))
     async with open_store(url) as store:
         await store.tasks.submit([NewTask(name="demo", delay=1000)])  # connected, statements prepared
         yield store
 
 
 async def test_a_submission_with_a_key_is_found_again(bench: Bench, lossy: Store, proxy: Proxy) -> None:
-    proxy.cut_at = MARK.encode()
+    proxy.up(cut_at=MARK.encode())
     [answer] = await lossy.tasks.submit([NewTask(name="demo", args=MARK, idempotency_key="k", request_hash=b"1")])
     assert proxy.cuts == 1
     assert isinstance(answer, Submitted)
@@ -45,7 +56,7 @@ async def test_a_submission_with_a_key_is_found_again(bench: Bench, lossy: Store
 
 
 async def test_a_submission_without_a_key_is_told_that_nobody_knows(bench: Bench, lossy: Store, proxy: Proxy) -> None:
-    proxy.cut_at = MARK.encode()
+    proxy.up(cut_at=MARK.encode())
     with pytest.raises(StorageTimeout):
         await lossy.tasks.submit([NewTask(name="demo", args=MARK)])
     assert await bench.database.value("SELECT count(*) FROM callboard_tasks") == 2
@@ -58,7 +69,7 @@ async def test_a_claim_is_never_repeated_and_can_be_asked_for(bench: Bench, loss
     await lossy.dispatch.claim(
         lease_key=os.urandom(16), lanes=[-1], sessions=sessions, slots=[0], ack_window=5, claim_margin=2
     )
-    proxy.cut_at = key
+    proxy.up(cut_at=key)
     with pytest.raises(StorageTimeout):
         await lossy.dispatch.claim(
             lease_key=key, lanes=[lane], sessions=sessions, slots=[0] * 3, ack_window=5, claim_margin=2
@@ -77,7 +88,7 @@ async def test_an_outcome_is_accepted_though_its_answer_was_lost(
     through = Bench(bench.database, lossy.tasks, lossy.dispatch, lossy.notifier, bench.address)
     await through.end(await bench.held(session), kind)
     held = await bench.held(session)
-    proxy.cut_at = held.lease_key
+    proxy.up(cut_at=held.lease_key)
     assert await through.end(held, kind) is Verdict.ACCEPTED_BEFORE
     assert proxy.cuts == 1
     ends = [end for end in await bench.attempts(held.task_id) if end["attempt"] == held.attempt]

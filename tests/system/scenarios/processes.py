@@ -147,7 +147,7 @@ async def p10(stage: Stage) -> None:
     await trio.sleep(0.5)
     victim = await stage.worker_at_work()
     pids = stage.system.pids(victim)
-    fault = stage.nemesis.on("stop", victim, pids)
+    fault = stage.nemesis.on("stop", victim)
     began = trio.current_time()
     await stage.system.stop(victim, limit=20)
     took = trio.current_time() - began
@@ -213,7 +213,7 @@ async def p57(stage: Stage) -> None:
     victim = await stage.worker_at_work()
     system = stage.system
     pids = system.pids(victim)
-    fault = stage.nemesis.on("stop", victim, pids)
+    fault = stage.nemesis.on("stop", victim)
     system.stopping.add(victim)
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if system.alive(victim):

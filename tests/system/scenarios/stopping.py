@@ -23,7 +23,7 @@ enter = partial(scenario, group="E")
 async def stopped(stage: Stage, name: str, limit: float, code: int = 0) -> float:
     """SIGTERM; how many seconds it took. Raises AssertionError when it took longer, or ended otherwise."""
     pids = stage.system.pids(name)
-    fault = stage.nemesis.on("stop", name, pids)
+    fault = stage.nemesis.on("stop", name)
     began = trio.current_time()
     await stage.system.stop(name, limit=limit + 5)
     took = trio.current_time() - began
