@@ -34,7 +34,7 @@ CONFIG = Configuration(
 )
 HANDSHAKE_LIMIT = 10.0  # seconds from the connection to the peer's first SETTINGS
 FRAME_HEADER = 9  # bytes
-MAX_RESETS, RESETS_PERIOD = 200, 60.0  # streams that a peer may reset, in seconds
+MAX_RESETS, RESETS_PERIOD = 200, 60.0  # streams that a peer may reset or have reset, in seconds
 MAX_UNSENT = 2 * 1024 * 1024  # bytes of answers that wait for a peer that does not read
 
 
@@ -62,7 +62,7 @@ class _Processor(EventsProcessor):
     def process(self, event: Event) -> None:
         if isinstance(event, RemoteSettingsChanged):
             self._protocol.shook_hands()
-        elif isinstance(event, StreamReset) and event.remote_reset and self._too_many_resets():
+        elif isinstance(event, StreamReset) and self._too_many_resets():  # by the peer, or for what it did
             self._protocol.drop(f"{MAX_RESETS} streams were reset within {RESETS_PERIOD:g} s")
             return
         # HTTP/2 says of frames and events of unknown kinds: ignore them.
