@@ -76,6 +76,7 @@ class Server:
     account: dict[str, Any]
     process: subprocess.Popen[bytes] | None = None
     settings: dict[str, str] = field(default_factory=lambda: dict(_SETTINGS))
+    environ: dict[str, str] = field(default_factory=dict)  # more of it
 
     @property
     def data(self) -> Path:
@@ -100,7 +101,7 @@ class Server:
             self.process = subprocess.Popen(
                 [self.binaries / "postgres", "-D", self.data, "-k", self.folder, *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True,
-                **self.account,
+                env={**os.environ, **self.environ}, **self.account,
             )  # fmt: skip
         deadline = time.monotonic() + START_LIMIT
         pid_file = self.data / "postmaster.pid"

@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -27,6 +28,9 @@ def main() -> int:
     options = _options()
     if options.list:
         return _list()
+    if options.table:
+        print(table(options.table))
+        return 0
     if options.soak:
         seed = options.seed if options.seed is not None else random.SystemRandom().randint(1, 10**6)
         print(f"soak for {options.soak:g} minutes with seed {seed}", flush=True)
@@ -49,7 +53,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.system.bench", description=__doc__)
     parser.add_argument("--list", action="store_true", help="all scenarios, and what is missing here for them")
     parser.add_argument("--all", action="store_true", help="every scenario in every shape, but for measurements")
-    parser.add_argument("--group", action="append", default=[], metavar="LETTER", help="A, B, C, E, F or M")
+    parser.add_argument("--group", action="append", default=[], metavar="LETTER", help="A to F, or M")
     parser.add_argument("--measure", action="store_true", help="the promises in seconds, under the default terms")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="random blows to one system")
     parser.add_argument("--scenario", action="append", default=[], metavar="ID", help="also a beginning: P13.")
@@ -61,6 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--small", action="store_true", help="fewer nodes and tasks")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave what each run wrote in this folder")
     parser.add_argument("--results", type=Path, metavar="FILE", help="write the results as JSON")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="results, as a table in Markdown")
     return parser.parse_args()
 
 
@@ -110,6 +115,21 @@ def measurements(results: list[Result]) -> str:
         lines.append(
             f"{one.scenario:4} {known.title:45} {numbers.get('failovers', 0):5} {p50:>6} {longest:>6} {bound:>6}"
         )
+    return "\n".join(lines)
+
+
+def table(file: Path) -> str:
+    """Results as a table in Markdown, one line a scenario; what failed says so."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for one in json.loads(file.read_text()):
+        rows.setdefault(one["scenario"], []).append(one)
+    lines = ["| id | what happens | shapes | verdict |", "|---|---|---|---|"]
+    for name, runs in rows.items():
+        verdicts = sorted({one["verdict"] for one in runs})
+        reasons = {reason for one in runs if one["verdict"] == "skipped" for reason in one["reasons"]}
+        note = f" ({'; '.join(sorted(reasons))})" if reasons else ""
+        shapes = ", ".join(dict.fromkeys(one["shape"] for one in runs))
+        lines.append(f"| {name} | {runs[0]['title']} | {shapes} | {', '.join(verdicts)}{note} |")
     return "\n".join(lines)
 
 

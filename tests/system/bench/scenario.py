@@ -52,7 +52,7 @@ class Scenario:
     """One entry of the catalogue."""
 
     id: str
-    group: str  # A processes, B network, C PostgreSQL, E stopping, F load; M: measurements, run by themselves
+    group: str  # A processes, B network, C PostgreSQL, D clocks, E stopping, F load; M: measurements, run by themselves
     title: str
     hit: Step
     heal: Step = nothing

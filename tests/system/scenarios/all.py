@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.system.bench.scenario import CATALOGUE
-from tests.system.scenarios import database, failpoints, measured, network, pressure, processes, stopping
+from tests.system.scenarios import clocks, database, failpoints, measured, network, pressure, processes, stopping
 
-__all__ = ["CATALOGUE", "database", "failpoints", "measured", "network", "pressure", "processes", "stopping"]
+__all__ = ["CATALOGUE", "clocks", "database", "failpoints", "measured", "network", "pressure", "processes", "stopping"]
