@@ -23,10 +23,11 @@ from actors.scheduler.intake import Intake
 from actors.scheduler.janitor import Janitor
 from actors.scheduler.tree import run_intake, run_scheduler
 from api.http.app import create_app
-from api.http.serve import serve_http
+from api.http.serve import LIFESPAN_LIMIT, Grace, serve_http
 from api.http.services import Services
 from api.server_health import ServerHealth
 from api.settings import Settings
+from api.stop_budget import COORDINATOR_FLUSH, notice, requests
 from callboard import __version__
 from storage.migrate import migrate, pending
 from storage.store import Store, open_store
@@ -37,7 +38,6 @@ from transport.server import open_grpc_server
 log = logging.getLogger(__name__)
 
 BRANCH = RestartPolicy(intensity=3, period=60)
-FLUSH_LIMIT = 5.0  # seconds that a coordinator gets to commit the outcomes it holds
 TREES_LIMIT = 2.0  # seconds that another coordinator gets to tell its tree
 
 
@@ -65,14 +65,17 @@ class ServerNode:
         self.ports: dict[str, int] = {}
         self._coordinator: Coordinator | None = None
         self._there = trio.Event()  # the coordinator exists
+        self._front, self._front_gone = trio.CancelScope(), trio.Event()  # the HTTP server
+        self._grace = Grace()
 
     async def run(self, stopping: trio.Event, *, task_status: trio.TaskStatus[Mapping[str, Any]]) -> None:
         async with trio.open_nursery() as outer:
+            outer.start_soon(self._hurry_when_cancelled)
             storage = self.root.child("storage", "supervisor")
             await self._keep(outer, storage, "listener", self.store.notifier.run)
             await self._keep(outer, storage, "probe", self.health.run)
             storage.enter("running")
-            self.ports["http"] = await self._keep(outer, self.root, "http server", self._serve_http)
+            self.ports["http"] = await outer.start(self._keep_front)
             if not await self._prepared(stopping):
                 task_status.started({})  # stopped before it was ready
                 outer.cancel_scope.cancel("stopping")
@@ -84,10 +87,34 @@ class ServerNode:
                 await stopping.wait()
                 self.health.stopping = True
                 self.stopping.set()
-                if self._coordinator is not None:
-                    await self._coordinator.stop(FLUSH_LIMIT)
+                await self._leave()
                 inner.cancel_scope.cancel("stopping")
             outer.cancel_scope.cancel("stopping")
+
+    async def _leave(self) -> None:
+        """Requests may end while the intake still commits them, and workers' outcomes beside."""
+        async with trio.open_nursery() as nursery:
+            if self._coordinator is not None:
+                nursery.start_soon(self._coordinator.stop, COORDINATOR_FLUSH)
+            if self.settings.has("api"):
+                await trio.sleep(notice(self.settings.drain))
+                self._grace.seconds = requests(self.settings.drain)
+            self._front.cancel("stopping")
+            with trio.move_on_after(self._grace.seconds + LIFESPAN_LIMIT):
+                await self._front_gone.wait()
+
+    async def _keep_front(self, *, task_status: trio.TaskStatus[int]) -> None:
+        node = self.root.child("http server")
+        with self._front:
+            await keep_running("http server", self._serve_http, BRANCH, node=node, task_status=task_status)
+        self._front_gone.set()
+
+    async def _hurry_when_cancelled(self) -> None:
+        """A second signal: nobody is waited for any more."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._grace.hurry()
 
     def facts(self) -> dict[str, Any]:
         """What the ready line says."""
@@ -166,6 +193,7 @@ class ServerNode:
             host=self.settings.host,
             port=port,
             name=" and ".join(self.settings.roles),
+            grace=self._grace,
             task_status=task_status,
         )
 

@@ -56,7 +56,7 @@ class Settings:
     worker_name: str = "worker"
     queues: tuple[str, ...] = ()  # empty: every queue
     labels: Mapping[str, str] = field(default_factory=dict)
-    drain: float = 30.0  # seconds that running tasks get to finish
+    drain: float = 30.0  # seconds that running tasks get to finish; open requests of an api get a third, at most 10
     cancel_grace: float = 5.0  # and then to leave after they were cancelled
     default_timeout: float | None = None
     token: str | None = field(default=None, repr=False)

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -119,8 +119,17 @@ class Up:
                 grpc_port=child.ready.get("grpc") or settings.grpc_port,
             )
 
-        child = self._child("the server node", now, SERVER_LIMIT)
+        child = self._child("the server node", now, self._stop_limit(SERVER_LIMIT, ("scheduler", "coordinator", "api")))
         return child
+
+    def _stop_limit(self, usual: float, roles: Sequence[str]) -> float:
+        """Seconds before a node is killed: few, so that Ctrl-C is quick; all it may need if somebody asked for time."""
+        drain, grace = self.settings.drain, self.settings.cancel_grace
+        if drain <= DEFAULTS["drain"] and grace <= DEFAULTS["cancel_grace"]:
+            return usual
+        from api.stop_budget import limit  # here: it loads every room
+
+        return max(usual, limit(drain, grace, roles))
 
     async def _start_workers(self, crew: trio.Nursery, settings: Settings, server: Child) -> None:
         host = "127.0.0.1" if settings.host in ("0.0.0.0", "localhost") else settings.host
@@ -132,10 +141,11 @@ class Up:
             database_url=None,  # workers need none: the coordinator tells them how the database is
             coordinator_addresses=(f"http://{_bracketed(host)}:{server.ready['grpc']}",),
         )
+        stop_limit = self._stop_limit(WORKERS_LIMIT, ("worker",))
         async with trio.open_nursery() as starts:
             for number in range(1, settings.workers + 1):
                 named = replace(worker, worker_name=f"worker-{number}")
-                child = self._child(named.worker_name, lambda named=named: named, WORKERS_LIMIT)  # type: ignore[misc]
+                child = self._child(named.worker_name, lambda named=named: named, stop_limit)  # type: ignore[misc]
                 starts.start_soon(crew.start, child.keep)
 
     def _child(self, name: str, settings: Callable[[], Settings], stop_limit: float) -> Child:

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 128  # connections that wait to be accepted; a fleet that comes back comes back with jitter
 HEALTH_EVERY = 1.0  # seconds that an answer of `healthy` is good for
+# Steps of the end, in seconds: streams and calls, goodbyes, and what is left.
+CLOSE_LIMIT, GOODBYE_LIMIT, CUT_LIMIT = 2.0, 0.5, 0.5
 
 
 class _Methods(dict[str, Method]):
@@ -78,7 +80,7 @@ async def open_grpc_server(
     wait_final: WaitFinal | None = None,
     supervision: Supervision | None = None,
     healthy: Callable[[], bool] = lambda: True,
-    close_limit: float = 2.0,
+    close_limit: float = CLOSE_LIMIT,
 ) -> AsyncIterator[int]:
     """Serves on host and port, 0 for a free one; yields the port. Must be inside `open_loop`.
 
@@ -160,10 +162,10 @@ async def _stop(server: _Server, links: LinkService | None, limit: float) -> Non
         links.kick()
     for connection in list(server.connections.open):
         connection.say_goodbye()
-    with trio.move_on_after(0.5, shield=True):
+    with trio.move_on_after(GOODBYE_LIMIT, shield=True):
         await server.connections.wait_closed()
     for connection in list(server.connections.open):
         connection.abort()
     # On Python 3.12 and later this waits for every connection; all of them are closed by now.
-    with trio.move_on_after(0.5, shield=True):
+    with trio.move_on_after(CUT_LIMIT, shield=True):
         await aio_as_trio(server.wait_closed)()

@@ -117,21 +117,25 @@ class SessionKeeper:
             self.coordinators = [view.address for view in views if view.alive]
             self._signed_in = now
         await self._renew()
-        await self._note()
+        await self._note(older_than=self._terms.renewal)
         await self._convict_after_grace()
         if now - self._swept >= self._terms.sweep * 0.9:
             self._swept = now
             await self._sweep()
             await self._compare()
 
-    async def _note(self) -> None:
+    async def note_all(self) -> None:
+        """What is accepted or started and not in the table yet, however young: the coordinator stops."""
+        await self._note(older_than=0.0)
+
+    async def _note(self, older_than: float) -> None:
         """T2 for what is accepted or started and still unfinished."""
-        now, period = trio.current_time(), self._terms.renewal
+        now = trio.current_time()
         for link in self._membership:
             begun, link.to_start = link.to_start, []
             self._started += [one for one in begun if link.is_open(one)]
-        whole = [claim for link in self._membership for claim in link.accepted_whole(now, period)]
-        accepted = [one for link in self._membership for one in link.acceptances(now, period)]
+        whole = [claim for link in self._membership for claim in link.accepted_whole(now, older_than)]
+        accepted = [one for link in self._membership for one in link.acceptances(now, older_than)]
         if accepted or self._accepted or self._started:
             last, started = list(self._accepted), list(self._started)
             await self._store.mark(accepted + last, started)

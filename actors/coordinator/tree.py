@@ -7,6 +7,7 @@ that ends with its stream. State after a restart is what the links and the table
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from typing import Any
 
 import trio
@@ -17,6 +18,7 @@ from actors.coordinator.express import Express
 from actors.coordinator.link import Desk, LinkActor
 from actors.coordinator.membership import Membership
 from actors.coordinator.sessions import SessionKeeper
+from actors.model.errors import StorageError
 from actors.model.lease import LeaseTerms
 from actors.model.link import CoordinatorEnd
 from actors.model.ports import DispatchStore, Wakeups
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 
 LEAF = RestartPolicy(intensity=5, period=30)
 COMPLETERS = 2
+NOTE_LIMIT = SIGN_OUT_LIMIT = 2.0  # seconds each, at the end
 
 
 class Coordinator:
@@ -99,12 +102,20 @@ class Coordinator:
             self._links.forget(name)
 
     async def stop(self, limit: float) -> None:
-        """Stops claiming, flushes outcomes, signs out: workers resume elsewhere, their tasks unharmed."""
+        """Stops claiming, flushes outcomes and starts, signs out: workers resume elsewhere, their tasks unharmed.
+
+        Outcomes get `limit` seconds.
+        """
         self.dispatcher.paused = True
         with trio.move_on_after(limit):
             await self.completer.wait_idle()
-        with trio.move_on_after(self._terms.statement_limit):
-            try:
-                await self._store.sign_out(self.id)
-            except Exception as error:
-                log.warning("the coordinator could not sign out: %s", error)
+        with trio.move_on_after(NOTE_LIMIT):
+            await self._while_it_answers("note what has started", self.sessions.note_all())
+        with trio.move_on_after(SIGN_OUT_LIMIT):
+            await self._while_it_answers("sign out", self._store.sign_out(self.id))
+
+    async def _while_it_answers(self, what: str, call: Awaitable[None]) -> None:
+        try:
+            await call
+        except StorageError as error:
+            log.warning("the coordinator could not %s: %s", what, error)

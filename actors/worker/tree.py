@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 LINK = RestartPolicy(intensity=5, period=60)
 KILL_LIMIT = 1.5  # seconds from the end of the grace until every executor is gone
+FLUSH_LIMIT = 10.0  # seconds that unacknowledged outcomes get at the end
+SETTLE = 0.1  # seconds beyond the grace in which executors report
+SIGN_OUT = 1.0  # seconds until the goodbye is heard
 HURRIED_GRACE, HURRIED_FLUSH = 0.2, 0.5  # what is left of them when somebody insists
 
 
@@ -51,7 +54,7 @@ class WorkerConfig:
     version: str = ""
     token: str = ""
     drain: float = 30.0  # seconds that running attempts get when an operator asks for a drain
-    flush: float = 10.0  # seconds that unacknowledged outcomes get at the end
+    flush: float = FLUSH_LIMIT
 
 
 class Worker:
@@ -166,7 +169,7 @@ class Worker:
         grace = min(cancel_grace, HURRIED_GRACE) if self._insisted.is_set() else cancel_grace
         if self.crew.held:
             self.crew.stop_all("drain", grace)
-            with trio.move_on_after(grace + 0.1):
+            with trio.move_on_after(grace + SETTLE):
                 await self.crew.wait_idle()
         self._crew_scope.cancel("drained")
         with trio.move_on_after(KILL_LIMIT):
@@ -176,7 +179,7 @@ class Worker:
         await self._step("flushed")
         if self.link.ledger.unacknowledged:
             log.warning("%d outcomes could not be reported before the end", self.link.ledger.unacknowledged)
-        await self.link.sign_out()
+        await self.link.sign_out(SIGN_OUT)
         await self._step("signed_out")
         self._ended.set()
 

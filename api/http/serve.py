@@ -20,23 +20,46 @@ from api.http.heads import HEADER_BYTES
 
 log = logging.getLogger(__name__)
 
-GRACE = 1.0  # seconds that open requests get when the server is asked to end
+GRACE = 1.0  # seconds that open requests get when the server is asked to end, unless somebody grants more
 LIFESPAN_LIMIT = 0.3  # seconds that the application's own tasks get after that
 CONNECTIONS = 1_000  # a further one is closed at once
 BACKLOG = 512
 MESSAGE_BYTES = 1_048_576  # one WebSocket message
 
 
+class Grace:
+    """What open requests get at the end; whoever insists meanwhile leaves them GRACE."""
+
+    def __init__(self, seconds: float = GRACE) -> None:
+        self.seconds = seconds
+        self._scope = trio.CancelScope()
+
+    def hurry(self) -> None:
+        self.seconds = min(self.seconds, GRACE)
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + self.seconds)
+
+    async def wait(self, empty: trio.Event) -> None:
+        self._scope = trio.CancelScope(deadline=trio.current_time() + self.seconds)
+        with self._scope:
+            await empty.wait()
+
+
 async def serve_http(
-    app: Any, *, host: str, port: int, name: str, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+    app: Any,
+    *,
+    host: str,
+    port: int,
+    name: str,
+    grace: Grace | None = None,
+    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves until cancelled; `started` with the port that was bound.
 
-    After the cancel it takes at most GRACE + LIFESPAN_LIMIT seconds. Raises ConfigurationError when the
+    After the cancel it takes at most the grace and LIFESPAN_LIMIT seconds. Raises ConfigurationError when the
     address can't be bound; the message says what to do.
     """
     listener = open_listener(host, port, name)
-    server = _Server(app)
+    server = _Server(app, grace or Grace())
     async with trio.open_nursery() as nursery:
         try:
             # The shield lies in a task of its own, so that a cancel reaches the accepting at once.
@@ -51,8 +74,8 @@ async def serve_http(
 class _Server:
     """The connections of one server, and its application's own tasks."""
 
-    def __init__(self, app: Any) -> None:
-        self.stopping = trio.Event()
+    def __init__(self, app: Any, grace: Grace) -> None:
+        self.stopping, self._grace = trio.Event(), grace
         self._empty = trio.Event()  # set once stopping and no connection is left
         self._app, self._config, self._context = wrap_app(app, 0, "asgi"), _config(), WorkerContext(None)
         self._connections: set[Connection] = set()
@@ -73,7 +96,7 @@ class _Server:
                 self._empty.set()
 
     async def hold(self, *, task_status: trio.TaskStatus[trio.Nursery]) -> None:
-        """Keeps connections through the caller's cancel, for GRACE seconds."""
+        """Keeps connections through the caller's cancel, for the grace."""
         lifespan = Lifespan(self._app, self._config, {})
         async with trio.open_nursery() as nursery:
             await nursery.start(lifespan.handle_lifespan)
@@ -92,8 +115,7 @@ class _Server:
             for connection in tuple(self._connections):
                 connection.finish()
             if self._connections:
-                with trio.move_on_after(GRACE):
-                    await self._empty.wait()
+                await self._grace.wait(self._empty)
             for connection in tuple(self._connections):
                 connection.abort()
             nursery.cancel_scope.cancel("the grace is over")

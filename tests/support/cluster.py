@@ -85,6 +85,7 @@ class Cluster:
         environ |= {
             "CALLBOARD_ENV_FILE": "", "CALLBOARD_CONFIG": "", "CALLBOARD_ROLES": roles, "CALLBOARD_READY_FD": str(tell),
             "CALLBOARD_HTTP_PORT": "0", "CALLBOARD_GRPC_PORT": "0", "CALLBOARD_PROFILE": self.profile,
+            "CALLBOARD_DRAIN": "30" if "worker" in roles else "1",
             "CALLBOARD_LOG_LEVEL": "warning", "EVENTS": str(self.folder / "events"), USER_PATH: str(self.folder),
         }  # fmt: skip
         if roles != "worker":

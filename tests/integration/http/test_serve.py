@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import httpx
@@ -15,7 +17,7 @@ import trio
 from actors.model.errors import ConfigurationError
 from api.http import connection
 from api.http.app import create_app
-from api.http.serve import serve_http
+from api.http.serve import GRACE, Grace, serve_http
 from tests.support.fake_store import FakeStore, a_task
 from tests.support.http_api import services
 from tests.support.serving import exchange, lifespan, serving, status_of
@@ -237,3 +239,42 @@ async def test_a_crash_in_one_request_leaves_the_others_alone(caplog: pytest.Log
         async with serving(crashes) as port, httpx.AsyncClient(base_url=f"http://localhost:{port}") as client:
             assert (await client.get("/crash")).status_code == 500
             assert (await client.get("/")).text == "fine"
+
+
+async def test_more_time_lets_a_request_end_and_insisting_takes_it_back() -> None:
+    begun, answered = trio.Event(), b""
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan(receive, send)
+            return
+        begun.set()
+        await trio.sleep(GRACE + 0.5)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    for insists in (False, True):
+        grace, began = Grace(10.0), 0.0
+        async with trio.open_nursery() as outer:
+            serve = partial(serve_http, slow, host="127.0.0.1", port=0, name="test", grace=grace)
+            async with trio.open_nursery() as nursery:
+                port = await nursery.start(serve)
+                stream = await trio.open_tcp_stream("127.0.0.1", port)
+                await stream.send_all(b"GET / HTTP/1.1\r\n" + CLOSE + b"\r\n")
+                await begun.wait()
+                began = trio.current_time()
+                if insists:
+                    outer.start_soon(insist, grace)
+                nursery.cancel_scope.cancel()
+        took = trio.current_time() - began
+        with contextlib.suppress(trio.BrokenResourceError):
+            answered = bytes(await stream.receive_some(100))
+        await stream.aclose()
+        assert answered.startswith(b"HTTP/1.1 204") is not insists
+        assert took < GRACE + 0.45 if insists else took > GRACE + 0.4
+        begun, answered = trio.Event(), b""
+
+
+async def insist(grace: Grace) -> None:
+    await trio.sleep(0.05)
+    grace.hurry()
