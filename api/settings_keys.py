@@ -18,6 +18,7 @@ from actors.model.lease import PROFILES, LeaseTerms
 
 ROLES = ("scheduler", "coordinator", "api", "worker")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+SHOWN = 200  # letters of a wrong value in a message
 LEASE_KEYS = tuple(field.name for field in fields(LeaseTerms))
 
 
@@ -35,7 +36,8 @@ class Key:
         """The value as it may appear in a message."""
         if self.secret and "://" not in value:
             return "****"
-        return mask(value)
+        text = mask(value)
+        return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def mask(text: str) -> str:
@@ -125,8 +127,7 @@ def database_url(value: str) -> str:
 
 def http_url(value: str) -> str:
     parts = urlsplit(value)
-    _ = parts.port
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError
     return value.rstrip("/")
 

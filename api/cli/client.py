@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import httpx
 
 from api.cli.exits import BAD_DATA, FAILED, NOT_ALLOWED, TRY_AGAIN, UNAVAILABLE, CommandFailed
 from api.settings import Settings
+from api.settings_keys import mask
 from api.up import read_address_file
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+ANSWER_BYTES = 512 << 20  # a page of a thousand tasks with large arguments and results
 _CODES = {400: BAD_DATA, 401: NOT_ALLOWED, 403: NOT_ALLOWED, 413: BAD_DATA, 422: BAD_DATA, 429: TRY_AGAIN}
 
 
@@ -22,12 +23,13 @@ class Client:
     """
 
     def __init__(self, settings: Settings, limit: float = 75) -> None:
-        self.url = api_url(settings)
+        url = api_url(settings)
+        self.url = mask(url)  # as it is shown
         if settings.token and not settings.token.isascii():
             raise CommandFailed("the token has letters that no header carries (--token): use ASCII ones", BAD_DATA)
         headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
         # No proxy of the environment: the API is our own, and mostly on this machine.
-        self._http = httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=limit, trust_env=False)
+        self._http = httpx.Client(base_url=f"{url}/api/v1", headers=headers, timeout=limit, trust_env=False)
 
     def __enter__(self) -> Client:
         return self
@@ -43,7 +45,8 @@ class Client:
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
         try:
-            response = self._http.request(method, path, **options)
+            with self._http.stream(method, path, **options) as answer:
+                response = httpx.Response(answer.status_code, content=self._read(answer))
         except httpx.ConnectError:
             raise CommandFailed(
                 f"no Callboard answers ({self.url}): start it with `callboard up`, or name its address with --url",
@@ -51,10 +54,23 @@ class Client:
             ) from None
         except httpx.HTTPError as error:
             detail = str(error) or type(error).__name__
-            raise CommandFailed(f"the connection failed ({self.url}): {detail}", UNAVAILABLE) from None
+            raise CommandFailed(f"the connection failed ({self.url}): {detail}", UNAVAILABLE, doubt=True) from None
         if response.is_success:
             return _decoded(response, self.url)
         raise CommandFailed(explain(response, path), _code(response.status_code), response.status_code)
+
+    def _read(self, answer: httpx.Response) -> bytes:
+        """The whole body, but not without end: what answers may be anything."""
+        body = bytearray()
+        for piece in answer.iter_bytes():
+            body += piece
+            if len(body) > ANSWER_BYTES:
+                raise CommandFailed(
+                    f"the answer has more than {ANSWER_BYTES >> 20} MiB ({self.url}): ask for less, with --limit, or "
+                    "is this a Callboard api?",
+                    UNAVAILABLE,
+                )
+        return bytes(body)
 
 
 def api_url(settings: Settings) -> str:
@@ -65,9 +81,12 @@ def api_url(settings: Settings) -> str:
 
 def _decoded(response: httpx.Response, url: str) -> Any:
     try:
-        return response.json() if response.content else None
-    except json.JSONDecodeError:
-        raise CommandFailed(f"the answer is not JSON ({url}): is this a Callboard api?", UNAVAILABLE) from None
+        value = response.json()
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise CommandFailed(f"the answer is no JSON object ({url}): is this a Callboard api?", UNAVAILABLE)
+    return value
 
 
 def explain(response: httpx.Response, path: str) -> str:

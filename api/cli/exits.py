@@ -28,11 +28,14 @@ CONFIGURATION = 78
 
 
 class CommandFailed(CallboardError):
-    """A command ends with this code and this one line; `status` is that of the API's answer, where it answered."""
+    """A command ends with this code and this one line.
 
-    def __init__(self, message: str, code: int = FAILED, status: int | None = None) -> None:
+    `status` is that of the API's answer, where it answered; `doubt`: nobody knows whether it did what was asked.
+    """
+
+    def __init__(self, message: str, code: int = FAILED, status: int | None = None, *, doubt: bool = False) -> None:
         super().__init__(message)
-        self.code, self.status = code, status
+        self.code, self.status, self.doubt = code, status, doubt
 
 
 def say_error(error: BaseException) -> int:

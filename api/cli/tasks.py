@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from actors.model.wrong import shown
 from api.cli import options, show
 from api.cli.client import Client
 from api.cli.exits import BAD_DATA, FAILED, OK, TRY_AGAIN, CommandFailed
@@ -57,10 +59,10 @@ def submit(
         "name": name, "args": read_args(args), "queue": queue, "priority": priority, "delay": delay, "run_at": run_at,
         "max_tries": max_tries, "timeout": timeout, "tags": tag or None,
     }  # fmt: skip
-    headers = None if idempotency_key is None else {"Idempotency-Key": _header(idempotency_key)}
+    key = secrets.token_hex(8) if idempotency_key is None else _header(idempotency_key)
     waits = wait or wait_limit is not None
     with Client(settings) as client:
-        task = client.post("/tasks", {name: value for name, value in body.items() if value is not None}, headers)
+        task = _post(client, {name: value for name, value in body.items() if value is not None}, key)
         if waits:
             try:
                 task = wait_final(client, str(task["id"]), wait_limit)
@@ -75,6 +77,20 @@ def submit(
     if waits and task["state"] != "succeeded":
         raise typer.Exit(FAILED if task["state"] in FINAL else TRY_AGAIN)
     raise typer.Exit(OK)
+
+
+def _post(client: Client, body: dict[str, Any], key: str) -> Any:
+    """The task. Where its outcome stays open, the message has the key with which it may be repeated."""
+    again = f"whether the task was stored is not known: repeat it with --idempotency-key {key}, and it is stored once"
+    try:
+        return client.post("/tasks", body, {"Idempotency-Key": key})
+    except KeyboardInterrupt:
+        print(f"error: the submission was interrupted; {again}", file=sys.stderr)
+        raise
+    except CommandFailed as error:
+        if error.doubt:
+            raise CommandFailed(f"{error}; {again}", error.code) from None
+        raise
 
 
 def read_args(text: str | None) -> dict[str, Any]:
@@ -105,6 +121,8 @@ def read_args(text: str | None) -> dict[str, Any]:
 def _read(name: str) -> bytes:
     """At most one byte more than the server takes: a device never ends."""
     if name == "-":
+        if sys.stdin is None:
+            raise CommandFailed("stdin is closed (--args @-): pipe the arguments in, or name a file", BAD_DATA)
         return sys.stdin.buffer.read(READ_LIMIT + 1)
     with Path(name).open("rb") as file:
         return file.read(READ_LIMIT + 1)
@@ -203,7 +221,7 @@ def retry_task(
 
 def _id(text: str) -> str:
     if not text.isascii() or not text.isdigit():
-        raise CommandFailed(f'"{text}" is no task id (ID): write the number that submit printed', BAD_DATA)
+        raise CommandFailed(f"{shown(text)} is no task id (ID): write the number that submit printed", BAD_DATA)
     return text
 
 
