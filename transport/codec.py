@@ -119,6 +119,7 @@ def welcome_to_wire(welcome: model.Welcome) -> wire.Welcome:
         coordinators=list(welcome.coordinators),
         stop=attempts_to_wire(welcome.stop),
         resumed=welcome.resumed,
+        unnamed=attempts_to_wire(welcome.unnamed),
     )
 
 
@@ -133,6 +134,7 @@ def welcome_from_wire(message: wire.Welcome) -> model.Welcome:
         coordinators=list(message.coordinators),
         stop=attempts_from_wire(message.stop),
         resumed=message.resumed,
+        unnamed=attempts_from_wire(message.unnamed),
     )
 
 

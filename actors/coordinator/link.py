@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from actors.coordinator.failing import WHY
 from actors.coordinator.hello import Pace, refusal
 from actors.coordinator.membership import Link, Membership
 from actors.model import link as wire
-from actors.model.columns import Outcome, Outcomes
+from actors.model.columns import Outcomes
 from actors.model.errors import StorageError
 from actors.model.lease import LeaseTerms
 from actors.model.ports import DispatchStore
@@ -60,13 +59,14 @@ class LinkActor:
         self._desk, self._end = desk, end
         self._goodbye: wire.Goodbye | None = None
         self._silent = False
+        self._early: wire.WorkerMessage | None = None  # said before Welcome
         self._pace = Pace(desk.terms.heartbeat)
 
     async def serve(self) -> None:
         try:
             link = await self._sign_in()
         except Refused as refusal:
-            await self._end.outgoing.send(wire.Reject(refusal.reason, refusal.retry))
+            await self._say(wire.Reject(refusal.reason, refusal.retry))
             return
         if link is None:
             return
@@ -99,12 +99,14 @@ class LinkActor:
             raise Refused(reason, retry=False)
         worker = self._with_peer_address(hello.worker)
         try:
-            session, resumed, held = await self._session(hello, worker)
-            await self._desk.store.declare(worker.handlers)
-            kept = await self._return_undelivered(held, hello)
+            found = await self._unless_gone(hello, worker)
         except StorageError as error:
             log.warning("worker %s can't sign in: %s", worker.id, error)
             raise Refused("the coordinator's database does not answer; try again", retry=True) from None
+        if found is None:
+            return None
+        session, resumed, held = found
+        known = set(hello.running)
         self._desk.declared()
         if probe.armed is not None:
             await probe.armed.reach("sign_in.after_commit")
@@ -122,18 +124,50 @@ class LinkActor:
             benched_until=self._desk.membership.failures.benched_until(session.id),
             benched_for=WHY,
         )
-        link.adopt(kept, now)
-        await self._end.outgoing.send(
-            wire.Welcome(
-                session=session.id,
-                epoch=session.epoch,
-                terms=self._desk.terms,
-                coordinators=list(self._desk.coordinators()),
-                stop=[one for one in hello.running if one not in kept],
-                resumed=resumed,
-            )
+        link.adopt(held, known, now)
+        welcome = wire.Welcome(
+            session=session.id,
+            epoch=session.epoch,
+            terms=self._desk.terms,
+            coordinators=list(self._desk.coordinators()),
+            stop=[one for one in hello.running if one not in held],
+            resumed=resumed,
+            unnamed=[one for one in held if one not in known],
         )
-        return link
+        return link if await self._say(welcome) else None
+
+    async def _say(self, answer: wire.CoordinatorMessage) -> bool:
+        """Whether the worker waits for it."""
+        try:
+            await self._end.outgoing.send(answer)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            log.warning("the worker at %s did not wait for its answer", self._end.peer)
+            return False
+        return True
+
+    async def _unless_gone(self, hello: wire.Hello, worker: WorkerInfo) -> tuple[Session, bool, set[Held]] | None:
+        """The session, in the table; None when the worker left meanwhile.
+
+        A resumption that nobody waits for any more would take the session from the coordinator that serves it.
+        """
+        found, trouble = None, None
+        async with trio.open_nursery() as nursery:
+
+            async def leave() -> None:
+                self._early = await anext(self._end.incoming, None)
+                if self._early is None:
+                    nursery.cancel_scope.cancel("the worker has left")
+
+            nursery.start_soon(leave)
+            try:
+                found = await self._session(hello, worker)
+                await self._desk.store.declare(worker.handlers)
+            except StorageError as error:
+                trouble = error
+            nursery.cancel_scope.cancel("it is known")
+        if trouble is not None:
+            raise trouble
+        return found
 
     def _with_peer_address(self, worker: WorkerInfo) -> WorkerInfo:
         """A worker that listens on every address is reached where its link comes from."""
@@ -142,7 +176,7 @@ class LinkActor:
             return replace(worker, http_address=address.replace("0.0.0.0", self._end.peer))
         return worker
 
-    async def _session(self, hello: wire.Hello, worker: WorkerInfo) -> tuple[Session, bool, list[Held]]:
+    async def _session(self, hello: wire.Hello, worker: WorkerInfo) -> tuple[Session, bool, set[Held]]:
         store, lease = self._desk.store, self._desk.terms.lease
         secret_hash = hashlib.sha256(hello.secret).digest()
         here = self._desk.coordinator_id
@@ -151,23 +185,15 @@ class LinkActor:
                 hello.session, worker=worker, secret_hash=secret_hash, coordinator_id=here, lease=lease
             )
             if session is not None:
-                return session, True, await store.held_by(session.id)
+                return session, True, set(await store.held_by(session.id))
         session = await store.open_session(worker, secret_hash=secret_hash, coordinator_id=here, lease=lease)
-        return session, False, []
-
-    async def _return_undelivered(self, held: list[Held], hello: wire.Hello) -> set[Held]:
-        """What the table says that it holds and it does not know was lost on the way: it goes back at once."""
-        known = set(hello.running)
-        lost = [one for one in held if one not in known]
-        if lost:
-            log.warning("%d assignments never reached worker %s", len(lost), hello.worker.id)
-            await self._desk.store.complete(undelivered(lost))
-        return known & set(held)
+        return session, False, set()
 
     # --- while connected ------------------------------------------------------------------------
 
     async def _read(self, link: Link) -> None:
-        async for message in self._end.incoming:
+        message = self._early or await anext(self._end.incoming, None)
+        while message is not None:
             link.heard_at = trio.current_time()
             match message:
                 case wire.Report():
@@ -194,6 +220,7 @@ class LinkActor:
                     log.warning("worker %s does not support: %s", link.worker.id, detail)
                 case _:
                     link.tell(wire.Unsupported(f"{type(message).__name__} is not expected here"))
+            message = await anext(self._end.incoming, None)
 
     def _finished(self, link: Link, report: wire.Report) -> None:
         if probe.armed is not None:
@@ -263,19 +290,3 @@ class LinkActor:
             await call
         except StorageError as error:
             log.warning("the session's change waits for its lease: %s", error)
-
-
-def undelivered(lost: Sequence[Held]) -> Outcomes:
-    """Outcomes of attempts that never began."""
-    keys = list(dict.fromkeys(one.lease_key for one in lost))
-    body = json.dumps({"type": "Undelivered", "message": "the assignment never reached its worker"}).encode()
-    count = len(lost)
-    return Outcomes(
-        keys=keys,
-        key_index=[keys.index(one.lease_key) for one in lost],
-        ids=[one.task_id for one in lost],
-        attempts=[one.attempt for one in lost],
-        kinds=[Outcome.REFUSED] * count,
-        sizes=[len(body)] * count,
-        bodies=body * count,
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -201,11 +201,12 @@ class Link:
                 if not claim.open:
                     del self.claims[one.lease_key]
 
-    def adopt(self, held: Iterable[Held], now: float) -> None:
-        """Books what the table says that a resumed session holds."""
+    def adopt(self, held: Iterable[Held], known: Container[Held], now: float) -> None:
+        """Books what the table says that a resumed session holds; it accepts the rest of what it knows by itself."""
         for one in held:
             claim = self.claims.setdefault(one.lease_key, Claim(one.lease_key, now, {}))
-            claim.accepted.add(one.task_id)
+            if one in known:
+                claim.accepted.add(one.task_id)
             if one.task_id not in claim.open:
                 claim.open[one.task_id] = one.attempt
                 self.held += 1

@@ -95,6 +95,7 @@ class Welcome:
     coordinators: Sequence[str]
     stop: Sequence[Held]
     resumed: bool
+    unnamed: Sequence[Held] = ()  # the session's in the table, and not in Hello: only the worker knows if they arrived
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,6 +196,22 @@ def unstarted(assignment: Assignment, kind: Outcome, why: str) -> Outcomes:
     )
 
 
+def undelivered(lost: Sequence[Held]) -> Outcomes:
+    """Outcomes of attempts that never came here."""
+    keys = list(dict.fromkeys(one.lease_key for one in lost))
+    body = json.dumps({"type": "Undelivered", "message": "the assignment never reached its worker"}).encode()
+    count = len(lost)
+    return Outcomes(
+        keys,
+        [keys.index(one.lease_key) for one in lost],
+        [one.task_id for one in lost],
+        [one.attempt for one in lost],
+        [int(Outcome.REFUSED)] * count,
+        [len(body)] * count,
+        body * count,
+    )
+
+
 def without_unknown(frame: Done, known: Sequence[bool]) -> Done | None:
     """The frame without what is not on the books; None when nothing is left."""
     kept = [index for index, yes in enumerate(known) if yes]

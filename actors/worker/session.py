@@ -14,7 +14,7 @@ from actors.model.columns import Assignment, Outcome, Outcomes
 from actors.model.lease import LeaseTerms
 from actors.model.worker import Held
 from actors.runtime import probe
-from actors.worker.books import unstarted
+from actors.worker.books import undelivered, unstarted
 from actors.worker.lease import WorkerLease
 from actors.worker.ledger import Ledger
 
@@ -74,6 +74,7 @@ class WorkerSession:
         self.moving = False  # another coordinator is being asked while this one is frozen
         self.lost_meanwhile = False
         self._settled = trio.Event()
+        self._arrived: list[Held] = []  # on an earlier stream, unknown to the coordinator of the present one
 
     # --- signing in ---------------------------------------------------------------------------------
 
@@ -88,6 +89,7 @@ class WorkerSession:
         state.last_reply, state.paused = trio.current_time(), False
         self.frozen_since = None
         self.ledger.epoch = welcome.epoch
+        self._compare(welcome.unnamed)
         self._crew.set_deadline(self.lease.signed_in(welcome.terms, hello_at))
         if welcome.stop:
             self._crew.cancel(self.ledger.still(welcome.stop), "session")
@@ -95,9 +97,22 @@ class WorkerSession:
             probe.armed.note("hello", session=welcome.session, slots=self.slots)
         log.info("signed in at %s: session %d epoch %d", address, welcome.session, welcome.epoch)
 
+    def _compare(self, unnamed: Sequence[Held]) -> None:
+        """What was on its way here when this session was taken over can't arrive any more: its epoch is over.
+
+        Asked before, this could not be told: it may have come while Hello was on its way, or waited in a database.
+        """
+        known = set(self.ledger.attempts())
+        self._arrived = [one for one in unnamed if one in known]
+        lost = [one for one in unnamed if one not in known]
+        if lost:
+            log.warning("%d assignments never arrived", len(lost))
+            self.ledger.finish(undelivered(lost), trio.current_time())
+
     def to_tell_again(self) -> list[wire.WorkerMessage]:
         """What a coordinator that took the session over must hear first."""
         messages: list[wire.WorkerMessage] = [wire.Draining()] if self.draining else []
+        messages += [wire.Accepted(one.lease_key, [one.task_id]) for one in self._arrived]
         if begun := self.ledger.begun():
             messages.append(wire.Started(begun))
         return messages + list(self.ledger.open_reports())

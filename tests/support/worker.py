@@ -243,6 +243,7 @@ class FakeStream:
                 coordinators=more.get("coordinators", [self.address]),
                 stop=more.get("stop", []),
                 resumed=resumed,
+                unnamed=more.get("unnamed", []),
             )
         )
         return hello

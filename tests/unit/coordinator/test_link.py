@@ -26,16 +26,22 @@ class Store:
     def __init__(self) -> None:
         self.sessions = 0
         self.closed: list[int] = []
+        self.held: list[Held] = []
+        self.resumed: list[int] = []
+        self.answers = trio.Event()
+        self.answers.set()
 
     async def open_session(self, worker: WorkerInfo, **_: Any) -> Session:
         self.sessions += 1
         return Session(id=self.sessions, epoch=1, worker=worker.id)
 
     async def resume_session(self, session: int, *, worker: WorkerInfo, **_: Any) -> Session:
+        await self.answers.wait()
+        self.resumed.append(session)
         return Session(id=session, epoch=2, worker=worker.id)
 
     async def held_by(self, session: int) -> list[Held]:
-        return []
+        return self.held
 
     async def declare(self, handlers: Sequence[HandlerInfo]) -> None:
         pass
@@ -250,3 +256,57 @@ async def beats(peer: Peer) -> None:
     for sequence in range(1, 1_000):
         await peer.say.send(wire.Heartbeat(sequence=sequence, running=0, loop_lag=0.0))
         await trio.sleep(DEFAULT.heartbeat)
+
+
+async def test_a_worker_is_told_what_it_did_not_name_and_nothing_of_it_is_taken_back(autojump_clock: MockClock) -> None:
+    async with office() as here:
+        named, unnamed, gone = Held(1, 1, KEY), Held(2, 1, KEY), Held(3, 1, KEY)
+        here.store.held = [named, unnamed]
+        peer = here.connect()
+        await peer.say.send(hello(session=7, running=[named, gone]))
+        welcome = await peer.expect(wire.Welcome)
+        assert (list(welcome.unnamed), list(welcome.stop)) == ([unnamed], [gone])
+        await wait_all_tasks_blocked()
+        link = here.membership.get(7)
+        assert link is not None
+        assert link.held == 2
+        assert link.acceptances(trio.current_time(), 0.0) == [named]
+        await peer.say.send(wire.Accepted(KEY, [2]))
+        await wait_all_tasks_blocked()
+        assert sorted(one.task_id for one in link.acceptances(trio.current_time(), 0.0)) == [1, 2]
+
+
+async def test_a_session_is_not_taken_over_for_a_worker_that_no_longer_waits(autojump_clock: MockClock) -> None:
+    async with office() as here:
+        here.store.answers = trio.Event()  # the database does not answer
+        peer = here.connect()
+        await peer.say.send(hello(session=7))
+        await trio.sleep(3)
+        peer.say.close()
+        await trio.sleep(0.1)
+        here.store.answers.set()
+        await trio.sleep(1)
+        assert here.store.resumed == []
+        assert peer.ended.is_set()
+        assert len(here.membership) == 0
+
+
+async def test_a_worker_that_does_not_wait_for_its_refusal_costs_nothing(autojump_clock: MockClock) -> None:
+    async with office() as here:
+        peer = here.connect()
+        peer.heard.close()
+        await peer.say.send(wire.Heartbeat(sequence=1, running=0, loop_lag=0.0))
+        with trio.fail_after(1):
+            await peer.ended.wait()
+
+
+async def test_what_is_said_before_welcome_is_heard(autojump_clock: MockClock) -> None:
+    async with office() as here:
+        here.store.answers = trio.Event()
+        peer = here.connect()
+        await peer.say.send(hello(session=7))
+        await peer.say.send(wire.Heartbeat(sequence=4, running=0, loop_lag=0.0))
+        await trio.sleep(1)
+        here.store.answers.set()
+        await peer.expect(wire.Welcome)
+        assert (await peer.expect(wire.HeartbeatReply)).sequence == 4

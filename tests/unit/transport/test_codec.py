@@ -83,7 +83,7 @@ FROM_WORKER: list[model.WorkerMessage] = [
     model.Unsupported("what?"),
 ]
 FROM_COORDINATOR: list[model.CoordinatorMessage] = [
-    model.Welcome(session=1, epoch=2, terms=FAST, coordinators=["http://a:1"], stop=HELD, resumed=True),
+    model.Welcome(session=1, epoch=2, terms=FAST, coordinators=["http://a:1"], stop=HELD, resumed=True, unnamed=HELD),
     model.Assign(an_assignment([b"{}", b'{"x":1}', b"{}"])),
     model.Cancel(HELD, "cancelled"),
     model.HeartbeatReply(

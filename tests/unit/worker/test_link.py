@@ -392,3 +392,27 @@ async def test_a_tree_in_which_only_time_passes_is_rarely_told(autojump_clock: A
         bench.nursery.start_soon(count)
         await trio.sleep(60)
         assert 3 <= seen <= 5
+
+
+async def test_what_never_arrived_is_handed_back_and_what_came_after_hello_is_not(autojump_clock: Any) -> None:
+    async with a_link(A, B) as bench:
+        stream = await bench.signed_in(coordinators=[A, B])
+        bench.serve(stream, wire.Lease.FROZEN)
+        other = await bench.coordinator.accept()
+        hello = await other.hear(wire.Hello)
+        assert hello.running == []
+        stream.reply(wire.Heartbeat(sequence=1, running=0, loop_lag=0))  # the old one has thawed, and assigns again
+        stream.say(wire.Assign(an_assignment(1)))
+        await trio.sleep(0.01)
+        assert bench.crew.assigned == [1]
+        came, lost = Held(1, 1, KEY), Held(2, 1, KEY)
+        other.say(
+            wire.Welcome(
+                session=1, epoch=2, terms=TERMS, coordinators=[A, B], stop=[], resumed=True, unnamed=[came, lost]
+            )
+        )
+        assert (await other.hear(wire.Accepted)).ids == [1]
+        report = await other.hear(wire.Report)
+        assert (report.outcomes.ids, report.outcomes.kinds) == ([2], [Outcome.REFUSED])
+        assert bench.link.ledger.running_ids() == [1]
+        assert bench.crew.cancelled == []

@@ -1009,6 +1009,12 @@ class Welcome(betterproto2.Message):
     false: a new session; everything that ran under another one must stop
     """
 
+    unnamed: "Attempts | None" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The session's in the table, and not named in Hello. What of these the worker doesn't have it hands back as
+    refused; what came over another stream after Hello it accepts once more.
+    """
+
 
 default_message_pool.register_message("callboard.v1", "Welcome", Welcome)
 
