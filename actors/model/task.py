@@ -83,6 +83,7 @@ class NewTask:
     request_hash: bytes | None = None  # of the body, beside idempotency_key
     retry_of: int | None = None
     submitted_by: str | None = None
+    schedule_id: int | None = None  # of the schedule that posts it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +121,7 @@ class Task:
     retry_of: int | None
     submitted_by: str | None
     cancel_requested_at: datetime | None
+    schedule: str | None = None  # name of the schedule that posted it
     now: datetime  # the database's clock when the row was read
 
 

@@ -1,0 +1,69 @@
+"""How a schedule's definition is written down, and the tasks that it posts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from actors.model.firing import Planned
+from actors.model.recurrence import Fold, Gap
+from actors.model.schedule import CatchUp, Definition, Overlap, Schedule
+from actors.model.task import NewTask
+
+# What a slot's task carries in its metadata: for which nominal time it was posted.
+SLOT_KEY = "callboard.slot_at"
+TEMPLATE = (
+    "name", "args", "queue", "priority", "timeout", "max_tries", "backoff", "exclusive", "retry_on_crash", "tags",
+    "metadata",
+)  # fmt: skip
+_KINDS: Mapping[str, type] = {"dst_gap": Gap, "dst_fold": Fold, "overlap": Overlap, "catch_up": CatchUp}
+_TIMES = ("at", "start_at", "end_at")
+
+
+def written(definition: Definition) -> dict[str, Any]:
+    """Every field, in JSON's own types."""
+    made: dict[str, Any] = {}
+    for one in fields(definition):
+        value = getattr(definition, one.name)
+        made[one.name] = time_text(value) if isinstance(value, datetime) else value
+    return {**made, "task": dict(definition.task), **{name: str(made[name]) for name in _KINDS}}
+
+
+def definition_of(value: Mapping[str, Any]) -> Definition:
+    """From what `written` gave. Fields of a later release are left out."""
+    known = {one.name for one in fields(Definition)}
+    made = {name: one for name, one in value.items() if name in known}
+    for name in _TIMES:
+        if made.get(name) is not None:
+            made[name] = datetime.fromisoformat(made[name])
+    for name, kind in _KINDS.items():
+        if name in made:
+            made[name] = kind(made[name])
+    return Definition(**made)
+
+
+def template_of(task: NewTask, args: Any) -> dict[str, Any]:
+    """What a checked submission says beyond the defaults."""
+    plain = NewTask(name="")
+    made = {name: getattr(task, name) for name in TEMPLATE if getattr(task, name) != getattr(plain, name)}
+    return {**made, "args": args}
+
+
+def new_task(schedule: Schedule, plan: Planned) -> NewTask:
+    """The task of one slot."""
+    template = dict(schedule.definition.task)
+    args = json.dumps(template.pop("args", {}), ensure_ascii=False, separators=(",", ":"))
+    metadata = {**template.pop("metadata", {}), SLOT_KEY: time_text(plan.at)}
+    return NewTask(args=args, metadata=metadata, run_at=plan.run_at, schedule_id=schedule.id, **template)
+
+
+def lane_key(definition: Definition) -> tuple[str, str | None]:
+    """Name and given queue of its tasks."""
+    return definition.task["name"], definition.task.get("queue")
+
+
+def time_text(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
