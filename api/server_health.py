@@ -14,11 +14,15 @@ from actors.runtime.periodic import pause
 from storage.store import Store
 
 PROBE_EVERY = 2.0  # seconds without any answer of the database after which it is asked
+REFUSED_FOR = 5.0  # seconds that a refused write is told of: who has to write tries again each second
 RED_AFTER = 5.0  # seconds without an answer after which the node is not ready
 
 
 class ServerHealth:
-    """Checks as `GET /healthz` shows them: {"status": "ok" | "failed", "detail", "age"}."""
+    """Checks as `GET /healthz` shows them: {"status": "ok" | "degraded" | "failed", "detail", "age"}.
+
+    Degraded is for people: the node takes part all the same.
+    """
 
     def __init__(self, store: Store, terms: LeaseTerms) -> None:
         self._store, self._terms = store, terms
@@ -53,6 +57,7 @@ class ServerHealth:
                 "detail": "it answers" if database_ok else self._problem,
                 "age": None if age > 1e6 else round(age, 3),
             },
+            "database_writes": self._writes_check(),
             "wake_ups": {
                 "status": "ok",  # a dead listener makes work slower; it never stops it
                 "detail": "notifications arrive" if self._store.notifier.connected else "no listener: polling",
@@ -68,19 +73,27 @@ class ServerHealth:
             found["coordinator_status"] = self._coordinator_check(self.coordinator)
         return found
 
+    def _writes_check(self) -> dict[str, Any]:
+        refusal = self._store.refusal(REFUSED_FOR)
+        if refusal is not None:
+            return {"status": "degraded", "detail": refusal, "age": None}
+        lost = self.coordinator.sessions.acknowledged.shown(trio.current_time()) if self.coordinator else None
+        return {"status": "degraded" if lost else "ok", "detail": lost or "none is refused", "age": None}
+
     def _coordinator_check(self, coordinator: Coordinator) -> dict[str, Any]:
         ok, age = coordinator.sessions.database_ok, coordinator.sessions.database_age
         detail = f"{len(coordinator.membership)} workers are linked"
+        why = f" ({coordinator.sessions.refusal})" if coordinator.sessions.refusal else ""
         return {
             "status": "ok" if ok else "failed",
-            "detail": detail if ok else f"leases can't be renewed; {detail}",
+            "detail": detail if ok else f"leases can't be renewed{why}; {detail}",
             "age": round(age, 3),
         }
 
     def ready(self) -> tuple[bool, str]:
         """Whether this node takes part; why not."""
         for name, check in self.checks().items():
-            if check["status"] != "ok":
+            if check["status"] == "failed":
                 return False, f"{name}: {check['detail']}"
         return True, "ready"
 
@@ -90,6 +103,7 @@ class ServerHealth:
             return {}
         return {
             "links": float(len(self.coordinator.membership)),
+            "lost_commits_total": float(self.coordinator.sessions.acknowledged.lost),
             "outcomes_set_aside_total": float(self.coordinator.completer.set_aside),
             **{
                 f"outcomes_{verdict.name.lower()}_total": float(count)

@@ -8,7 +8,14 @@ import ssl
 import asyncpg
 from asyncpg import exceptions as pg
 
-from actors.model.errors import BadValue, StorageError, StorageRefused, StorageTimeout, StorageUnavailable
+from actors.model.errors import (
+    BadValue,
+    StorageError,
+    StorageRefused,
+    StorageTimeout,
+    StorageUnavailable,
+    WritesRefused,
+)
 
 # The connection is gone, or must be given up: an answer may be on its way.
 BROKEN = (
@@ -87,6 +94,10 @@ def translated(error: BaseException) -> BaseException:
     text = " ".join(str(error).split())[:300]
     if isinstance(error, pg.QueryCanceledError):
         return StorageTimeout(f"the database gave up a statement: {text}")
+    if isinstance(error, pg.DiskFullError):
+        return WritesRefused(f"the database's disk is full: make room there ({text})")
+    if isinstance(error, pg.ReadOnlySQLTransactionError):
+        return WritesRefused(f"the database is read-only: a standby, or set so by its administrator ({text})")
     if isinstance(error, _REFUSED):
         wrong_address = isinstance(error, pg.InvalidAuthorizationSpecificationError | pg.InvalidCatalogNameError)
         return StorageRefused(f"the database refused: {text}{': correct DATABASE_URL' if wrong_address else ''}")

@@ -18,7 +18,7 @@ import asyncpg
 import trio
 import trio_asyncio
 
-from actors.model.errors import StorageTimeout, StorageUnavailable
+from actors.model.errors import StorageTimeout, StorageUnavailable, WritesRefused
 from storage.connect import CONNECT_LIMIT, Connection, connect
 from storage.faults import AGAIN, BROKEN, HARMLESS, had_no_effect, translated
 from storage.url import DatabaseUrl
@@ -67,6 +67,7 @@ class Pool:
         self._all: set[Connection] = set()
         self._turn: asyncio.Semaphore = asyncio.Semaphore(size)
         self.answered_at = -1e9  # trio time of the last answer
+        self.refused_at, self.refusal = -1e9, ""  # trio time of the last write that was refused, and why
 
     async def run(
         self, work: Callable[[Connection], Awaitable[T]], *, limit: float | None = None, repeatable: Repeatable = always
@@ -76,7 +77,11 @@ class Pool:
         When `repeatable()` says no, it is not called again once it may have taken effect. Raises
         StorageTimeout (outcome unknown), StorageUnavailable, StorageRefused, BadValue.
         """
-        result: T = await trio_asyncio.aio_as_trio(self._run)(work, limit or self._limit, repeatable)
+        try:
+            result: T = await trio_asyncio.aio_as_trio(self._run)(work, limit or self._limit, repeatable)
+        except WritesRefused as error:
+            self.refused_at, self.refusal = trio.current_time(), str(error)
+            raise
         self.answered_at = trio.current_time()
         return result
 

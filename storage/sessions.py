@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from actors.model.ports import Renewed, Swept, Wishes
+from actors.model.errors import StorageError, StorageUnavailable
+from actors.model.ports import History, Renewed, Swept, Wishes
 from actors.model.task import DEFAULT_MAX_TRIES
 from actors.model.worker import Held, Session, WorkerInfo
 from storage.notify import Notifier
@@ -15,12 +17,23 @@ from storage.pool import Pool
 from storage.queries import sql
 from storage.sanitize import storable
 
+log = logging.getLogger(__name__)
+
+# The name of the log's present file begins with the timeline, in hexadecimal digits.
+HISTORY = """
+    SELECT (SELECT system_identifier FROM pg_control_system()) AS system,
+           CASE WHEN NOT pg_is_in_recovery()
+                THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END AS timeline,
+           CASE WHEN NOT pg_is_in_recovery() THEN (pg_current_wal_insert_lsn() - '0/0')::bigint END AS position
+"""
+
 
 class PostgresSessions:
     """The part of the DispatchStore port about sessions. `control` is reserved for it."""
 
     def __init__(self, control: Pool, notifier: Notifier) -> None:
         self._control, self._notifier = control, notifier
+        self._tells_history = True
 
     async def open_session(
         self, worker: WorkerInfo, *, secret_hash: bytes, coordinator_id: str, lease: float
@@ -56,6 +69,7 @@ class PostgresSessions:
         health: Mapping[int, Mapping[str, Any]],
     ) -> Renewed:
         ordered = sorted(sessions)  # two statements never lock in opposite order
+        history = await self._history()  # before: what it had written by then is older than what is acknowledged below
         rows = await self._control.fetch(
             sql("renew"),
             [session for session, _, _ in ordered],
@@ -73,7 +87,23 @@ class PostgresSessions:
                 frozenset(row["drain"] or ()),
             ),
             server_started=row["server_started"],
+            history=history,
         )
+
+    async def _history(self) -> History | None:
+        """None where the role may not ask, or the server is none that could say."""
+        if not self._tells_history:
+            return None
+        try:
+            row = await self._control.fetchrow(HISTORY)
+        except StorageUnavailable:
+            raise
+        except StorageError as error:
+            log.info("commits that a failover loses can't be noticed here: %s", error)
+            self._tells_history = False
+            return None
+        assert row is not None
+        return None if row["position"] is None else History(row["system"], row["timeline"], row["position"])
 
     async def begin_drain(self, session_id: int, epoch: int) -> None:
         await self._control.execute(

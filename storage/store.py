@@ -40,6 +40,11 @@ class Store:
         """Trio time of the database's last answer to anything; far in the past when it never answered."""
         return max(pool.answered_at for pool in self._pools)
 
+    def refusal(self, within: float) -> str | None:
+        """Why the database takes no writes, as it said to anybody here in the last `within` seconds."""
+        last = max(self._pools, key=lambda pool: pool.refused_at)
+        return last.refusal if trio.current_time() - last.refused_at < within else None
+
     async def probe(self) -> None:
         """Raises StorageError when the database does not answer."""
         await self._pools[0].execute("SELECT 1")

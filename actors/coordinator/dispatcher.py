@@ -12,7 +12,7 @@ import trio
 from actors.coordinator.membership import Link, Membership
 from actors.coordinator.rules import CLAIM, LEAD, PATIENCE, ceiling, round_robin, serves, worth_claiming
 from actors.model.columns import Assignment
-from actors.model.errors import StorageError, StorageTimeout
+from actors.model.errors import StorageError, StorageTimeout, WritesRefused
 from actors.model.lease import LeaseTerms
 from actors.model.ports import Claimed, ClaimOffer, DispatchStore, Lane, Posted
 from actors.runtime import chance, probe
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 LANES_AGE = 5.0  # seconds after which lanes are read again though nothing hinted at a new one
 NEW_LANES_AGE = 0.2  # seconds, when something hinted and nothing was found: its lane may be new
+REFUSED_PAUSE = 1.0  # seconds between looks whether a database that is full or read-only takes writes again
 GATHER = 0.005  # seconds: with a backlog, how long a small claim waits to become a larger one
 
 
@@ -67,7 +68,7 @@ class Dispatcher:
                 except StorageError as error:
                     log.warning("dispatch waits for the database: %s", error)
                     self._hinted = True  # it may hold anything by now
-                    await trio.sleep(0.2)
+                    await trio.sleep(REFUSED_PAUSE if isinstance(error, WritesRefused) else 0.2)
                     continue
                 if not more:
                     await self._wait()

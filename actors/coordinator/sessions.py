@@ -13,9 +13,10 @@ from typing import Any
 
 import trio
 
+from actors.coordinator.failover import Acknowledged
 from actors.coordinator.membership import Link, Membership
 from actors.coordinator.rules import QuietPeriod
-from actors.model.errors import StorageError
+from actors.model.errors import StorageError, WritesRefused
 from actors.model.lease import LeaseTerms
 from actors.model.link import Cancel, Drain, HeartbeatReply, Lease, Pause
 from actors.model.ports import DispatchStore, Renewed
@@ -53,6 +54,8 @@ class SessionKeeper:
         self._started: list[Held] = []
         self._last_answer = trio.current_time()
         self._ok = True
+        self.acknowledged = Acknowledged()
+        self.refusal: str | None = None  # why the database takes no writes
         self._signed_in = -1e9
         self._swept = -1e9
         self.coordinators: list[str] = [address]
@@ -100,6 +103,7 @@ class SessionKeeper:
                 if self._ok:
                     log.warning("leases can't be renewed: %s", error)
                 self._ok = False
+                self.refusal = str(error) if isinstance(error, WritesRefused) else None
                 self._quiet.failed()
             rest = max(0.05, self._terms.renewal - (trio.current_time() - began))
             with trio.move_on_after(min(rest, self._until_grace())):
@@ -164,8 +168,12 @@ class SessionKeeper:
         if probe.armed is not None:
             await probe.armed.reach("renew.after_commit")
         now = trio.current_time()
-        self._last_answer, self._ok = now, True
-        self._quiet.answered(now, renewed.server_started)
+        self._last_answer, self._ok, self.refusal = now, True, None
+        history = renewed.history
+        self._quiet.answered(now, (renewed.server_started, history and (history.system, history.timeline)))
+        if (why := self.acknowledged.seen(history, now, wrote=bool(renewed.sessions))) is not None:
+            self._lost_commits(why)
+            return
         for link in links:
             if link.session.id in renewed.sessions:
                 link.confirmed = max(link.confirmed, sequences[link.session.id])
@@ -175,6 +183,12 @@ class SessionKeeper:
             else:
                 self._lost(link)
         self._carry_out(renewed)
+
+    def _lost_commits(self, why: str) -> None:
+        """Sessions, and numbers given since, may be gone from the table or stand for others: all sign in anew."""
+        log.error("%s: every worker signs in anew", why)
+        for link in self._membership:
+            self._lost(link)
 
     def _lost(self, link: Link) -> None:
         log.warning("session %d of worker %s has ended", link.session.id, link.worker.id)

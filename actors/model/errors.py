@@ -5,6 +5,7 @@
     CallboardError
     ├── StorageError
     │   ├── StorageUnavailable    the database does not answer; try again later
+    │   ├── WritesRefused         it answers, and takes no writes for now: disk full, read-only
     │   ├── StorageTimeout        it did not answer in time: the outcome of a write is unknown
     │   ├── StorageRefused        it answered no: password, rights, schema; a person must act
     │   └── BadValue              it can't hold this value; names the field
@@ -36,6 +37,10 @@ class StorageError(CallboardError):
 
 class StorageUnavailable(StorageError):
     """The database does not answer, or refuses connections for now."""
+
+
+class WritesRefused(StorageUnavailable):
+    """The database answers, and takes no writes for now: its disk is full, or it is read-only."""
 
 
 class StorageTimeout(StorageUnavailable):

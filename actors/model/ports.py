@@ -182,12 +182,22 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
+class History:
+    """How far a database had written, and which one it was, at a moment before a commit that it acknowledged."""
+
+    system: int  # the cluster's own identifier
+    timeline: int  # rises when a standby takes over
+    position: int  # bytes of its log
+
+
+@dataclass(frozen=True, slots=True)
 class Renewed:
     """Answer to a renewal: sessions not in it are lost."""
 
     sessions: frozenset[int]
     wishes: Wishes
     server_started: datetime  # pg_postmaster_start_time: a restart resets the quiet period
+    history: History | None = None  # None: it does not say
 
 
 @dataclass(frozen=True, slots=True)

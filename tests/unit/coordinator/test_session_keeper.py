@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,10 +12,10 @@ from trio.testing import MockClock
 
 from actors.coordinator.membership import UNANSWERED, Claim, Link, Membership
 from actors.coordinator.sessions import SWEEP, SessionKeeper
-from actors.model.errors import StorageUnavailable
+from actors.model.errors import StorageUnavailable, WritesRefused
 from actors.model.lease import DEFAULT
 from actors.model.link import Cancel, CoordinatorMessage, HeartbeatReply, Lease
-from actors.model.ports import Renewed, Swept, Wishes
+from actors.model.ports import History, Renewed, Swept, Wishes
 from actors.model.worker import CoordinatorView, Held, Session, WorkerInfo
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,6 +38,8 @@ class Store:
         self.marking = trio.Event()
         self.may_mark = trio.Event()
         self.may_mark.set()
+        self.history: History | None = None
+        self.refusal: Exception | None = None
 
     async def sign_in(self, *_: Any, **__: Any) -> list[CoordinatorView]:
         return []
@@ -52,8 +54,11 @@ class Store:
     ) -> Renewed:
         if self.away:
             raise StorageUnavailable("away")
+        if self.refusal is not None:
+            raise self.refusal
         ids = frozenset(session for session, _, _ in sessions)
-        return Renewed(ids, Wishes({1: self.wished} if self.wished else {}, frozenset(), frozenset()), STARTED)
+        wishes = Wishes({1: self.wished} if self.wished else {}, frozenset(), frozenset())
+        return Renewed(ids, wishes, STARTED, self.history)
 
     async def sweep(
         self, limit: int, coordinator_id: str, *, lease: float | None, sent: Collection[bytes] = ()
@@ -259,3 +264,52 @@ async def test_assignments_that_come_back_unacknowledged_count_against_the_worke
         await bench.beat(2)
         assert bench.link.unanswered == count
     assert bench.link.benched_until > trio.current_time()
+
+
+async def test_commits_that_are_lost_end_every_session(autojump_clock: MockClock) -> None:
+    bench = Bench()
+    bench.store.history = History(7, 1, 1_000)
+    await bench.beat(20)
+    assert bench.store.leases[-1] == DEFAULT.lease
+    assert not bench.link.lost
+    bench.store.history = History(7, 2, 999)
+    await bench.beat()
+    assert bench.link.lost
+    assert bench.link.scope.cancel_called
+    assert bench.keeper.acknowledged.lost == 1
+    assert bench.link.confirmed < bench.link.sequence or bench.link.sequence == 0
+    told = [message async for message in until_empty(bench.told)]
+    assert [one.lease for one in told if isinstance(one, HeartbeatReply)] == [Lease.LOST]
+    assert bench.store.leases[-1] is None  # the quiet period has begun anew
+
+
+async def until_empty(told: trio.MemoryReceiveChannel[CoordinatorMessage]) -> AsyncIterator[CoordinatorMessage]:
+    while told.statistics().current_buffer_used:
+        yield await told.receive()
+
+
+@pytest.mark.parametrize("history", [History(7, 2, 2_000), History(8, 1, 2_000)])
+async def test_a_failover_begins_the_quiet_period_anew(autojump_clock: MockClock, history: History) -> None:
+    bench = Bench()
+    bench.store.history = History(7, 1, 1_000)
+    await bench.beat(20)
+    assert bench.store.leases[-1] == DEFAULT.lease
+    bench.store.history = history
+    await bench.beat()
+    assert bench.store.leases[-1] is None
+
+
+async def test_a_database_that_takes_no_writes_freezes_the_workers_and_says_why(autojump_clock: MockClock) -> None:
+    bench = Bench()
+    bench.store.refusal = WritesRefused("its disk is full")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(bench.keeper.run)
+        await trio.sleep(5)
+        assert bench.keeper.reply(bench.link, 1).lease is Lease.FROZEN
+        assert bench.keeper.refusal == "its disk is full"
+        bench.store.refusal = None
+        bench.link.heard_at = bench.link.beat_at = trio.current_time()
+        await trio.sleep(2)
+        assert bench.keeper.reply(bench.link, 2).lease is Lease.RENEWED
+        assert bench.keeper.refusal is None
+        nursery.cancel_scope.cancel()
