@@ -134,7 +134,10 @@ class LinkActor:
             resumed=resumed,
             unnamed=[one for one in held if one not in known],
         )
-        return link if await self._say(welcome) else None
+        if await self._say(welcome):
+            return link
+        self._desk.left(link, True)  # the session is in the table
+        return None
 
     async def _say(self, answer: wire.CoordinatorMessage) -> bool:
         """Whether the worker waits for it."""

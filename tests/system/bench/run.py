@@ -58,9 +58,6 @@ async def run(scenario: Scenario, shape: str, seed: int, server: Server, folder:
             await _run_on(system, scenario, result)
     except* Skipped as group:
         result.verdict, result.reasons = "skipped", [str(error) for error in _leaves(group)]
-    except* AssertionError as group:
-        result.verdict = "violated"
-        result.reasons += [str(error) or repr(error) for error in _leaves(group)]
     except* Exception as group:
         result.verdict = "inconclusive" if result.verdict == "held" else result.verdict
         result.reasons += [f"{type(error).__name__}: {error}" for error in _leaves(group)]
@@ -81,11 +78,15 @@ async def _run_on(system: System, scenario: Scenario, result: Result) -> None:
         background.start_soon(run.sampler.run)
         try:
             await run.whole()
-            background.cancel_scope.cancel("the run is over")
+        except* AssertionError as group:
+            result.verdict = "violated"
+            result.reasons += [str(error) or repr(error) for error in _leaves(group)]
         finally:
             run.nemesis.thaw()  # a process that is stopped can't be ended politely
-            if system.server.process is None:
-                await trio.to_thread.run_sync(system.server.start)
+        if system.server.process is None:
+            await trio.to_thread.run_sync(system.server.start)
+        await run.finish()
+        background.cancel_scope.cancel("the run is over")
     await run.write()
     judge(system.history, result, scenario)
 
@@ -102,6 +103,7 @@ class Run:
 
     async def whole(self) -> None:
         system, scenario = self.system, self.scenario
+        await scenario.before(self.stage)
         await self.start()
         await scenario.prepare(self.stage)
         self.now("started_t")
@@ -118,7 +120,6 @@ class Run:
         await until_final(system, scenario.final_within)
         await self.load.read_all()
         await scenario.check(self.stage)
-        await self.finish()
 
     async def start(self) -> None:
         """Everybody is there. Raises RuntimeError when the machine is too slow for that."""

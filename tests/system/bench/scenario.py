@@ -57,6 +57,7 @@ class Scenario:
     hit: Step
     heal: Step = nothing
     check: Step = nothing  # when everything is final: what is asserted beyond the judge's invariants
+    before: Step = nothing  # before any node is started
     prepare: Step = nothing  # before the load begins
     shapes: tuple[str, ...] = ("once",)  # of: once, permanent, repeated, start
     overlap: str = "0"  # what the judge allows two attempts of one task: 0, cut, reset, pause:SECONDS, any

@@ -300,6 +300,20 @@ async def test_a_worker_that_does_not_wait_for_its_refusal_costs_nothing(autojum
             await peer.ended.wait()
 
 
+async def test_a_worker_that_leaves_before_its_welcome_gets_the_grace_of_a_closed_socket(
+    autojump_clock: MockClock,
+) -> None:
+    async with office() as here:
+        peer = here.connect()
+        peer.heard.close()
+        await peer.say.send(hello())
+        with trio.fail_after(1):
+            await peer.ended.wait()
+        assert here.store.sessions == 1
+        assert here.left == [True]
+        assert len(here.membership) == 0
+
+
 async def test_what_is_said_before_welcome_is_heard(autojump_clock: MockClock) -> None:
     async with office() as here:
         here.store.answers = trio.Event()
