@@ -18,7 +18,7 @@ from typing import Any
 from actors.model.errors import ConfigurationError
 from actors.model.lease import DEFAULT, PROFILES, LeaseTerms
 from api.settings_keys import BY_VARIABLE, KEYS, LEASE_KEYS
-from api.settings_sources import Source, as_text, from_env_file, from_flags, from_toml, from_variables
+from api.settings_sources import Source, as_text, from_env_file, from_flags, from_toml, from_variables, unresolved
 
 _HTTP_PORTS = {"api": 8080, "worker": 8090, "coordinator": 8091, "scheduler": 8092}  # the first role that matches
 
@@ -126,11 +126,14 @@ def load(
             continue
         written[name] = f'{found.shown_name}="{key.shown(found.text)}" ({found.where})'
         try:
-            values[name] = key.parse(found.text)
+            if (odd := unresolved(found.text)) is not None:
+                problems.append(f"{written[name]}: {odd}")
+            else:
+                values[name] = key.parse(found.text)
         except ValueError:
             problems.append(f"{written[name]}: {key.wants}")
     settings = _settle({**(defaults or {}), **values})
-    problems += _lease_problems(settings, values) + _bind_problems(settings, written)
+    problems += _lease_problems(settings, values) + _bind_problems(settings, written) + _port_problems(settings)
     if problems:
         raise ConfigurationError(problems)
     return settings
@@ -146,7 +149,7 @@ def _sources(flags: Mapping[str, Any], environ: Mapping[str, str], folder: Path,
         ):
             chosen = environ.get(variable, name)
             if chosen:
-                sources.append(read(folder / chosen))
+                sources.append(read(folder / chosen, wanted=variable in environ))
     return sources
 
 
@@ -180,6 +183,13 @@ def _bind_problems(settings: Settings, written: Mapping[str, str]) -> list[str]:
         f"{shown}: other machines could reach this node without a password; set CALLBOARD_TOKEN to a secret "
         "that clients and workers send, or CALLBOARD_INSECURE=1 if the network is trusted, or bind 127.0.0.1"
     ]
+
+
+def _port_problems(settings: Settings) -> list[str]:
+    """A node with links or submissions by gRPC has two servers."""
+    if not settings.http_port == settings.grpc_port > 0 or not {"coordinator", "scheduler"} & set(settings.roles):
+        return []
+    return [f"--http-port and --grpc-port are both {settings.http_port}: give each server a port of its own, or 0"]
 
 
 def is_loopback(host: str) -> bool:

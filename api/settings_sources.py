@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.model.wrong import printable
 from api.settings_keys import BY_VARIABLE, KEYS, OTHER_VARIABLES
 
 _LINE = re.compile(
@@ -18,8 +19,10 @@ _LINE = re.compile(
     """,
     re.VERBOSE,
 )
+MOST = 1 << 20  # bytes of a file of settings
 _FLAGS = {"api_url": "--url", "coordinator_addresses": "--coordinator", "worker_name": "--name"}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
+_UNEXPANDED = re.compile(r"\$\{([A-Za-z_]\w*)(:?[-?+][^}]*)?\}")
 # Kubernetes sets such variables for a service that is called callboard.
 _SERVICE_LINK = re.compile(r"CALLBOARD_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
 
@@ -44,7 +47,7 @@ class Source(dict[str, Found]):
 def unknown(name: str, where: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else "remove it; the documentation lists all settings"
-    return f"{name} ({where}): no such setting; {hint}"
+    return f"{printable(name[:64])} ({where}): no such setting; {hint}"
 
 
 def from_variables(variables: Mapping[str, str], where: str, lines: Mapping[str, int] | None = None) -> Source:
@@ -65,14 +68,26 @@ def _is_foreign(name: str) -> bool:
     return name in OTHER_VARIABLES or name.startswith("CALLBOARD_TEST_") or bool(_SERVICE_LINK.fullmatch(name))
 
 
-def from_env_file(file: Path) -> Source:
-    """A `.env`: NAME=value lines, quotes, comments, `export`. Variables of other programs are left alone."""
+def _read(file: Path, wanted: bool) -> bytes | Source:
+    """The content; a Source where there is none. `wanted`: somebody named this file, so it must be there."""
     try:
-        lines = file.read_bytes().splitlines()
+        with file.open("rb") as opened:
+            raw = opened.read(MOST + 1)
     except FileNotFoundError:
-        return Source()
+        return Source([f"{file.name} ({file}): there is no such file; create it, or name another"] if wanted else ())
     except OSError as error:
         return Source([f"{file.name} ({file}): can't be read: {error.strerror}; fix its permissions or remove it"])
+    if len(raw) > MOST:
+        return Source([f"{file.name} ({file}): has more than {MOST >> 20} MiB; this is no file of settings: remove it"])
+    return raw
+
+
+def from_env_file(file: Path, *, wanted: bool = False) -> Source:
+    """A `.env`: NAME=value lines, quotes, comments, `export`. Variables of other programs are left alone."""
+    raw = _read(file, wanted)
+    if not isinstance(raw, bytes):
+        return raw
+    lines = raw.splitlines()
     values: dict[str, str] = {}
     numbers: dict[str, int] = {}
     problems: list[str] = []
@@ -97,7 +112,7 @@ def parse_env_line(line: str) -> tuple[str, str] | None:
         return None
     match = _LINE.fullmatch(line)
     if match is None:
-        begin = re.split(r"[=:\s]", line, maxsplit=1)[0][:32]
+        begin = printable(re.split(r"[=:\s]", line, maxsplit=1)[0][:32])
         what = "the quotes do not close" if "=" in line else "there is no '='"
         raise ValueError(f'"{begin}…" is not NAME="value": {what}')
     name, value = match[1], match[2]
@@ -108,25 +123,35 @@ def parse_env_line(line: str) -> tuple[str, str] | None:
     return name, re.split(r"\s#", value, maxsplit=1)[0].strip()
 
 
-def from_toml(file: Path) -> Source:
+def from_toml(file: Path, *, wanted: bool = False) -> Source:
     """A `callboard.toml`: the keys at its top level."""
+    raw = _read(file, wanted)
+    if not isinstance(raw, bytes):
+        return raw
     try:
-        with file.open("rb") as opened:
-            table = tomllib.load(opened)
-    except FileNotFoundError:
-        return Source()
-    except OSError as error:
-        return Source([f"{file.name} ({file}): can't be read: {error.strerror}; fix its permissions or remove it"])
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = tomllib.loads(raw.decode("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         return Source([f"{file.name} ({file}): is not TOML: {error}; write lines like slots = 20"])
     source = Source()
     for name, value in table.items():
         key = name.replace("-", "_")
-        if key in KEYS:
+        if key in KEYS and type(value) in KEYS[key].toml:
             source[key] = Found(as_text(value), name, str(file))
+        elif key in KEYS:
+            kind = "true or false" if isinstance(value, bool) else f"a TOML {type(value).__name__}"
+            source.problems.append(f"{name} ({file}): {KEYS[key].wants}, not {kind}")
         else:
             source.problems.append(unknown(name, str(file), KEYS))
     return source
+
+
+def unresolved(text: str) -> str | None:
+    """What a shell or a compose file would have taken away, and did not."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return "the quotes are part of the value here: remove them"
+    if (found := _UNEXPANDED.search(text)) is not None:
+        return f"${{{found.group(1)}}} was not replaced by its value: write the value itself"
+    return None
 
 
 def from_flags(flags: Mapping[str, Any]) -> Source:

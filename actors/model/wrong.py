@@ -26,6 +26,11 @@ def shown(value: object, limit: int = 64) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def printable(text: str) -> str:
+    """The same text with escapes for what a terminal or a log would act upon."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def member(where: str, key: str) -> str:
     """The path of a member of an object."""
     if not _PLAIN_NAME.fullmatch(key):

@@ -45,7 +45,7 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["submit", "f", "--timeout", "inf"], 2, "no number of seconds"),
         (["submit", "f", "--wait-limit", "nan"], 2, "--wait-limit"),
         (["submit", "f", "--idempotency-key", "é"], 65, "--idempotency-key"),
-        (["tasks", "list", "--token", "é"], 65, "--token"),
+        (["tasks", "list", "--token", "é"], 78, "--token"),
         (["tasks", "list", "--url", "ftp://x"], 78, '--url="ftp://x"'),
         (["worker", "--coordinator", "ftp://x"], 78, '--coordinator="ftp://x"'),
         (["up", "--workers", "x"], 78, '--workers="x"'),
