@@ -10,6 +10,7 @@ from pathlib import Path
 import trio
 
 from actors.model.errors import ConfigurationError
+from actors.model.wrong import printable
 from api.settings import Settings, user_environment
 from callboard.executor.apps import is_file
 from callboard.executor.start import check_command, environment
@@ -52,9 +53,9 @@ def _judge(code: int, output: bytes) -> None:
             [f"--app: importing it ended the process (exit code {code}); try: python -c 'import …'"]
         ) from None
     if problems:
-        raise ConfigurationError(
-            [
-                f'--app="{app}"{f" ({file} line {line})" if file else ""}: {what}; correct it and start again'
-                for app, file, line, what in problems
-            ]
-        )
+        raise ConfigurationError([_line(*problem) for problem in problems])
+
+
+def _line(app: str, file: str | None, line: int | None, what: str) -> str:
+    where = f" ({file} line {line})" if file else ""
+    return f'--app="{app}"{where}: {printable(what)}; correct it and start again'

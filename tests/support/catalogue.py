@@ -132,7 +132,7 @@ CONFIGURATION: Mapping[str, str] = {
     "CF16": "folders that can't be written",
     "CF17": "a clock that is wrong",
     "CF18": "root in the image",
-    "CF19": "less memory than is needed",
+    "CF19": "less memory than is needed: the kernel kills an executor",
     "CF20": "variables with quotes, line ends, or unexpanded",
     "CF21": "an open bind without a token",
     "CF22": "two workers of one name",

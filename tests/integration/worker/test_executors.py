@@ -43,6 +43,7 @@ async def test_batches_go_through_and_come_back(open_crew: Open) -> None:
         assert notes.reports < 60
 
 
+@pytest.mark.bad_input("CF19")
 async def test_a_killed_executor_is_reported_and_back_within_a_second(open_crew: Open) -> None:
     async with open_crew() as (crew, notes):
         [executor] = crew.executors

@@ -188,7 +188,7 @@ def test_a_file_that_holds_no_arguments_is_named(capsys: Say, tmp_path: Path, co
     assert said in text
 
 
-@pytest.mark.bad_input("CL15")
+@pytest.mark.bad_input("CL15", "CF22")
 def test_a_name_that_several_workers_have_is_not_guessed(capsys: Say) -> None:
     page = {"items": [{"id": "w-1", "name": "w"}, {"id": "w-2", "name": "w"}]}
     with serving(body(json.dumps(page).encode())) as (url, asked):

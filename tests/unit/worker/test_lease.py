@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from actors.model.lease import DEFAULT, FAST, TEST
 from actors.worker.lease import WorkerLease
 
@@ -13,6 +15,7 @@ class _Clock:
         return self.now
 
 
+@pytest.mark.bad_input("CF17")
 def test_the_deadline_counts_from_the_sending_of_the_confirmed_heartbeat() -> None:
     clock = _Clock()
     lease = WorkerLease(FAST, clock=clock)
