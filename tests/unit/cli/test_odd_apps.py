@@ -45,9 +45,7 @@ async def test_an_app_that_can_not_be_imported_is_named(tmp_path: Path, text: st
 
 
 @pytest.mark.bad_input("CF14")
-@pytest.mark.parametrize(
-    "text", ["import sys; sys.exit(3)", "import os; os._exit(3)", "import os; os.kill(os.getpid(), 9)"]
-)
+@pytest.mark.parametrize("call", ["sys.exit(3)", "os._exit(3)", "os.kill(os.getpid(), 9)"])
 async def test_an_import_that_ends_the_process_is_told(tmp_path: Path, call: str) -> None:
     (tmp_path / "app.py").write_text(f"import os, sys\n{call}\n")
     assert "app" in await refused(tmp_path / "app.py")
