@@ -103,6 +103,7 @@ class Dispatcher:
         """One claim for each group of equal workers that has room; whether it is worth going on at once."""
         if trio.current_time() - self._looked_at >= self._terms.poll:
             self._hinted = True
+            self._looked_at = trio.current_time()  # also when there is nobody to look for
         if self.paused or not len(self._membership) or not (self._hinted or self._backlog or self._doubtful):
             return False
         self._looked_at = trio.current_time()

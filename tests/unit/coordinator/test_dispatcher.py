@@ -151,6 +151,28 @@ async def room(mock_clock: MockClock) -> AsyncIterator[Room]:
         yield opened
 
 
+@pytest.mark.parametrize("state", ["without workers", "stopping"])
+async def test_a_dispatcher_with_nothing_to_do_sleeps(
+    state: str, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds, original = 0, Dispatcher.run_once
+
+    async def counted(self: Dispatcher) -> bool:
+        nonlocal rounds
+        rounds += 1
+        return await original(self)
+
+    monkeypatch.setattr(Dispatcher, "run_once", counted)
+    async with running() as room:
+        if state == "stopping":
+            room.add("1")
+            room.dispatcher.paused = True
+        mock_clock.jump(10 * DEFAULT.poll)
+        for _ in range(500):
+            await trio.lowlevel.checkpoint()
+    assert rounds < 10
+
+
 async def test_a_hint_is_served_at_once(room: Room) -> None:
     worker = room.add("1")
     await wait_all_tasks_blocked()
