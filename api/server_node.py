@@ -29,6 +29,7 @@ from api.server_health import ServerHealth
 from api.settings import Settings
 from api.stop_budget import COORDINATOR_FLUSH, notice, requests
 from callboard import __version__
+from storage.doctor import examine_server, refuse
 from storage.migrate import migrate, pending
 from storage.store import Store, open_store
 from storage.url import parse_url
@@ -140,11 +141,19 @@ class ServerNode:
         return ready
 
     async def _prepare_database(self) -> None:
-        """Applies or checks the migrations; waits for a database that is away. Raises StorageRefused."""
+        """Examines the server, applies or checks the migrations; waits for a database that is away.
+
+        Raises StorageRefused.
+        """
         assert self.settings.database_url is not None
         url, delay = parse_url(self.settings.database_url), 0.2
         while True:
             try:
+                findings = await examine_server(url)
+                refuse(findings)
+                for finding in findings:
+                    if finding.status == "warning":
+                        log.warning("the database: %s", finding)
                 if self.settings.migrate:
                     for one in await migrate(url):
                         log.info("applied migration %04d_%s", one.number, one.name)

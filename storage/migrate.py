@@ -29,6 +29,16 @@ class Migration:
     text: str
 
     @property
+    def oldest(self) -> int:
+        """The newest migration that a program must know to run on this schema: `-- oldest: NNNN` in its first line.
+
+        A migration that only adds says the number before its own, so that programs of the release before go on, and
+        start, while the others are replaced. Without that line only programs that know it run.
+        """
+        said = re.match(r"-- oldest: (\d{4})\n", self.text)
+        return int(said[1]) if said else self.number
+
+    @property
     def checksum(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
@@ -77,11 +87,13 @@ async def _with_connection(url: DatabaseUrl, work: Work) -> list[Migration]:
 async def _pending(connection: Connection, url: DatabaseUrl) -> list[Migration]:
     if await connection.fetchval("SELECT to_regclass('callboard_migrations')") is None:
         return migrations()
-    rows = await connection.fetch("SELECT number, checksum FROM callboard_migrations")
+    rows = await connection.fetch(
+        "SELECT number, checksum, coalesce(oldest, number) AS oldest FROM callboard_migrations"
+    )
     applied = {row["number"]: row["checksum"] for row in rows}
-    known = {migration.number for migration in migrations()}
-    if newer := sorted(set(applied) - known):
-        raise StorageRefused(f"the database has migration {newer[-1]}, this release knows up to {max(known)}: upgrade")
+    known = max(migration.number for migration in migrations())
+    if newer := [row["number"] for row in rows if row["oldest"] > known]:
+        raise StorageRefused(f"the database has migration {max(newer)}, this release knows up to {known}: upgrade")
     for migration in migrations():
         if migration.number in applied and applied[migration.number] != migration.checksum:
             raise StorageRefused(f"migration {migration.number:04}_{migration.name} was changed after it was applied")
@@ -97,14 +109,15 @@ async def _apply(connection: Connection, url: DatabaseUrl) -> list[Migration]:
         if todo:
             await connection.execute(
                 "CREATE TABLE IF NOT EXISTS callboard_migrations (number integer PRIMARY KEY, name text NOT NULL,"
-                " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+                " checksum text NOT NULL, oldest integer, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
             )
         for migration in todo:
             await connection.execute(migration.text)
             await connection.execute(
-                "INSERT INTO callboard_migrations (number, name, checksum) VALUES ($1, $2, $3)",
+                "INSERT INTO callboard_migrations (number, name, checksum, oldest) VALUES ($1, $2, $3, $4)",
                 migration.number,
                 migration.name,
                 migration.checksum,
+                migration.oldest,
             )
     return todo

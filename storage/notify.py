@@ -21,7 +21,7 @@ from storage.url import DatabaseUrl
 
 log = logging.getLogger(__name__)
 
-TOPICS = ("due", "wishes", "final")
+TOPICS = ("due", "wishes", "final", "schedules")
 PROBE_EVERY = 10.0  # seconds
 FINAL_EVERY = 0.05  # seconds between notifications of finished tasks: waiters poll as well
 

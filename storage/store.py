@@ -12,6 +12,7 @@ from storage.lanes import Lanes
 from storage.notify import Notifier
 from storage.overview import PostgresOverview
 from storage.pool import STEADY_PLANS, Pool, open_pool
+from storage.schedules import PostgresSchedules
 from storage.tasks import PostgresTasks
 from storage.url import parse_url
 
@@ -31,9 +32,15 @@ class Store:
     """What a server node has of the database."""
 
     def __init__(
-        self, tasks: PostgresTaskStore, dispatch: PostgresDispatch, notifier: Notifier, pools: Sequence[Pool]
+        self,
+        tasks: PostgresTaskStore,
+        schedules: PostgresSchedules,
+        dispatch: PostgresDispatch,
+        notifier: Notifier,
+        pools: Sequence[Pool],
     ) -> None:
-        self.tasks, self.dispatch, self.notifier, self._pools = tasks, dispatch, notifier, pools
+        self.tasks, self.schedules, self.dispatch = tasks, schedules, dispatch
+        self.notifier, self._pools = notifier, pools
 
     @property
     def answered_at(self) -> float:
@@ -73,6 +80,7 @@ async def open_store(
         lanes, api_lanes = Lanes(work), Lanes(api)
         yield Store(
             PostgresTaskStore(api, api_lanes, notifier),
+            PostgresSchedules(api, api_lanes, notifier),
             PostgresDispatch(control, work, lanes, notifier, default_timeout),
             notifier,
             (control, work, api),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -11,7 +11,7 @@ import asyncpg
 from actors.model.errors import BadValue, IdempotencyConflict, StorageUnavailable
 from actors.model.ports import FirstLook, Submitted
 from actors.model.task import DEFAULT_MAX_TRIES, NewTask
-from storage.lanes import Lanes
+from storage.lanes import Key, Lanes
 from storage.notify import Notifier
 from storage.pool import Pool, always, never
 from storage.queries import sql
@@ -49,7 +49,7 @@ class Submission:
     async def parameters(self, tasks: Sequence[NewTask]) -> list[Any]:
         """Those of submit.sql."""
         lanes = await self._lanes.intern({(task.name, task.queue) for task in tasks})
-        return [*columns_of(tasks, lanes), self._notifier.channel("due"), DEFAULT_MAX_TRIES]
+        return parameters_of(tasks, lanes, self._notifier.channel("due"))
 
     async def answers(self, tasks: Sequence[NewTask], row: asyncpg.Record) -> list[Submitted | Exception]:
         """From what submit.sql returned."""
@@ -92,8 +92,8 @@ def first_looks(row: asyncpg.Record) -> Iterator[FirstLook]:
     return map(FirstLook, *columns) if row["run_at"] else iter(())
 
 
-def columns_of(tasks: Sequence[NewTask], lanes: Any) -> list[list[Any]]:
-    """The parameters of submit.sql."""
+def parameters_of(tasks: Sequence[NewTask], lanes: Mapping[Key, int], channel: str) -> list[Any]:
+    """Those of submit.sql."""
     return [
         [lanes[(task.name, task.queue)] for task in tasks],
         [task.args for task in tasks],
@@ -112,4 +112,7 @@ def columns_of(tasks: Sequence[NewTask], lanes: Any) -> list[list[Any]]:
         [task.submitted_by for task in tasks],
         [task.idempotency_key for task in tasks],
         [task.request_hash for task in tasks],
+        channel,
+        DEFAULT_MAX_TRIES,
+        [task.schedule_id for task in tasks],
     ]

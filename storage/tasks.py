@@ -194,6 +194,8 @@ def conditions_of(where: TaskFilter) -> tuple[list[str], list[Any]]:
         add("t.tags @> ARRAY[{}::text]", where.tag)
     if where.worker is not None:
         add("t.session_id IN (SELECT x.session_id FROM callboard_workers x WHERE x.worker = {})", where.worker)
+    if where.schedule is not None:
+        add("t.schedule_id IN (SELECT x.id FROM callboard_schedules x WHERE x.name = {})", where.schedule)
     if where.created_after is not None:
         add("t.created_at > {}", where.created_after)
     if where.created_before is not None:

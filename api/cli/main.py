@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from api.cli import db, drill, health, nodes, tasks, workers
+from api.cli import db, doctor, drill, health, nodes, tasks, workers
 from api.cli.exits import USAGE, say_error
 
 # typer carries a click of its own: its public name for the base of all usage errors is their subclass.
@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 for command in (
     nodes.up, nodes.demo, nodes.scheduler, nodes.coordinator, nodes.api, nodes.worker, nodes.node,
-    tasks.submit, workers.tree, health.healthcheck, health.version,
+    tasks.submit, workers.tree, doctor.doctor, health.healthcheck, health.version,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(tasks.tasks, name="tasks")

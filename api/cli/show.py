@@ -22,7 +22,7 @@ _COLOURS = {
 
 
 _NARROW = 120  # letters
-_LONG = frozenset({"name", "queue", "queues", "handlers"})  # what a person named may take several lines
+_LONG = frozenset({"name", "queue", "queues", "handlers", "detail", "way_out"})  # may take several lines
 _NOTHING: tuple[Any, ...] = (None, [], {}, "")
 
 

@@ -1,9 +1,10 @@
-"""T1: due tasks go to sessions that may get work, by priority, then time, then id."""
+"""T1: due tasks go to sessions that may get work, by priority, then time, then id; a retry to another than before."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from actors.model.columns import EXCLUSIVE, SOLO, Assignment
 from actors.model.ports import Claimed, ClaimOffer
@@ -12,7 +13,40 @@ from storage.memory.rows import TaskRow
 from storage.memory.tables import Changes, Tables
 from storage.memory.values import later
 
+OTHERS_FIRST = 10.0  # seconds that a retry is left to others than the session that failed it
 SUSPECT = 2  # crashes from which on a task runs alone
+
+
+def is_recent(task: TaskRow, now: datetime) -> bool:
+    """A session failed it, and others come first still."""
+    return task.failed_in is not None and task.run_at >= later(now, -OTHERS_FIRST)
+
+
+def avoidable(task: TaskRow, sessions: Sequence[int], now: datetime) -> bool:
+    """It should not go where it failed, and one of these turns is of another session."""
+    return is_recent(task, now) and any(session != task.failed_in for session in sessions)
+
+
+def exchanged(shunned: Sequence[int | None], sessions: Sequence[int]) -> list[int | None]:
+    """callboard_turns: places in `sessions` for tasks in order, each with the session that it must not go to.
+
+    One that would goes elsewhere by an exchange with the nearest other task, or takes a turn that is left over.
+    """
+    turns: list[int | None] = list(range(len(sessions)))
+    for place, mine in enumerate(shunned):
+        turn = turns[place]
+        if mine is None or turn is None or sessions[turn] != mine:
+            continue
+        others = [
+            other
+            for other, its in enumerate(turns)
+            if its is not None and sessions[its] != mine and (other >= len(shunned) or shunned[other] != mine)
+        ]
+        turns[place] = None
+        if others:
+            nearest = min(others, key=lambda other: abs(other - place))
+            turns[place], turns[nearest] = turns[nearest], turn
+    return turns[: len(shunned)]
 
 
 class Claims:
@@ -24,25 +58,52 @@ class Claims:
     def claim(self, offer: ClaimOffer) -> tuple[list[Claimed], int]:
         tables, now = self._tables, self._tables.now()
         turns = [slot for slot in offer.slots if self._may_work(*offer.sessions[slot], offer.claim_margin)]
-        due = [
-            task
-            for lane in dict.fromkeys(offer.lanes)
-            for task in tables.queued(lane)
-            if task.run_at <= now and (task.expires_at is None or task.expires_at > now)
-        ]
-        due.sort(key=lambda task: (task.priority, task.run_at, task.id))
+        sessions = [offer.sessions[slot][0] for slot in turns]
+        picked = self._candidates(offer.lanes, sessions, now)
+        shunned = [task.failed_in if avoidable(task, sessions, now) else None for task in picked]
         changes = Changes()
         given: dict[int, list[TaskRow]] = {}
-        for slot, task in zip(turns, due, strict=False):
+        for turn, task in zip(exchanged(shunned, sessions), picked, strict=True):
+            if turn is None:
+                continue
             row = replace(
                 task, state="assigned", attempt=task.attempt + 1, lease_key=offer.lease_key,
-                session_id=offer.sessions[slot][0], assigned_at=now, started_at=None, exec_until=None, progress=None,
+                session_id=sessions[turn], assigned_at=now, started_at=None, exec_until=None, progress=None,
                 ack_by=later(now, offer.ack_window),
             )  # fmt: skip
             changes.tasks[task.id] = row
-            given.setdefault(slot, []).append(row)
+            given.setdefault(turns[turn], []).append(row)
         tables.apply(changes)
-        return self._shares(given, offer.lease_key), min(len(turns), len(due))
+        return self._shares(given, offer.lease_key), len(picked)
+
+    def _candidates(self, lanes: Sequence[int], sessions: Sequence[int], now: datetime) -> list[TaskRow]:
+        """The first that are due and that these sessions may have, as many as there are turns."""
+        due = []
+        for lane in dict.fromkeys(lanes):
+            serving: list[int] | None = None
+            for task in self._tables.queued(lane):
+                if task.run_at > now or (task.expires_at is not None and task.expires_at <= now):
+                    continue
+                if is_recent(task, now) and not avoidable(task, sessions, now):
+                    serving = self._serving(lane, now) if serving is None else serving
+                    if any(session != task.failed_in for session in serving):
+                        continue  # it waits for one of those
+                due.append(task)
+        due.sort(key=lambda task: (task.priority, task.run_at, task.id))
+        return due[: len(sessions)]
+
+    def _serving(self, lane: int, now: datetime) -> list[int]:
+        """Sessions, of any coordinator, that could run tasks of this lane."""
+        row = self._tables.lanes.get(lane)
+        if row is None:
+            return []
+        queue = self._tables.queue(row)
+        return [
+            one.session_id
+            for one in self._tables.sessions.values()
+            if one.state == "live" and not one.paused and not one.drain_requested and one.lease_until > now
+            and row.name in one.handlers and (not one.queues or queue in one.queues)
+        ]  # fmt: skip
 
     def claimed(self, lease_key: bytes, sessions: Sequence[tuple[int, int]]) -> list[Claimed]:
         """What an earlier claim got and is still out, in the order in which it handed out."""

@@ -34,10 +34,12 @@ def ended(
     crashed: bool = False,
     undelivered: bool = False,
     snoozed: bool = False,
+    failed: bool = False,
     error: str | None = None,
     outcome_hash: int | None = None,
 ) -> TaskRow:
-    """The row after it. `keeps_place`: what goes back without a wait keeps its place before all that came later."""
+    """The row after it. `keeps_place`: what goes back without a wait keeps its place before all that came later.
+    `failed`: another session had better try it next."""
     final = state != "queued"
     wait = MOST_WAIT if wait != wait else min(max(wait, 0.0), MOST_WAIT)
     return replace(
@@ -53,6 +55,7 @@ def ended(
         started_at=(task.started_at or task.assigned_at) if final and began else task.started_at,
         lease_key=task.lease_key if final else None,
         session_id=task.session_id if final else None,
+        failed_in=task.session_id if failed else task.failed_in,
         result_hash=outcome_hash if final else None,
         ack_by=None,
         exec_until=None,

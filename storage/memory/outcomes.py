@@ -135,6 +135,7 @@ def _settle_one(tables: Tables, now: datetime, changes: Changes, one: Reported, 
         crashed=kind == Outcome.CRASHED,
         undelivered=kind == Outcome.REFUSED,
         snoozed=kind == Outcome.SNOOZED,
+        failed=kind in BEGAN,
         error=error if kind in BEGAN else None,
         outcome_hash=one.hash,
     )

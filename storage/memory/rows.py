@@ -42,6 +42,7 @@ class TaskRow:
     exec_until: datetime | None = None
     lease_key: bytes | None = None
     session_id: int | None = None
+    failed_in: int | None = None  # the session that failed it last
     result_hash: int | None = None
     retry_of: int | None = None
     args: str = "{}"

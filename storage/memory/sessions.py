@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from actors.model.ports import Renewed, Wishes
+from actors.model.ports import History, Renewed, Wishes
 from actors.model.worker import Held, Session, WorkerInfo
 from storage.memory.rows import OPEN, SessionRow, TaskRow
 from storage.memory.tables import Changes, Tables
@@ -72,6 +72,7 @@ def renew(
     lease: float,
     health: Mapping[int, Mapping[str, Any]],
 ) -> Renewed:
+    history = History(1, tables.timeline, tables.position)  # before: what is acknowledged below comes after it
     now, changes, renewed = tables.now(), Changes(), []
     for number, epoch, age in sorted(sessions):
         row = tables.sessions.get(number)
@@ -99,6 +100,7 @@ def renew(
             frozenset(row.session_id for row in renewed if row.drain_requested),
         ),
         server_started=tables.server_started,
+        history=history,
     )
 
 

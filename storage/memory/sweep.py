@@ -116,6 +116,7 @@ def _take(tables: Tables, now: datetime, changes: Changes, lost: Lost) -> None:
         tried=kind == "timed_out",
         crashed=kind == "lost",
         undelivered=kind == "undelivered",
+        failed=kind == "timed_out",
         error=error,
     )
     seen = {"worker": lost.session.worker, "session_state": lost.session.state, "why": lost.why}

@@ -43,6 +43,7 @@ class Tables:
         self.keys: dict[str, KeyRow] = {}
         self.audit: list[audit.AuditRow] = []
         self.server_started = self.now()
+        self.timeline = 1
         self.unfinished: dict[int, None] = {}
         self._queued: dict[int, dict[int, None]] = {}  # lane → tasks
         self._held: dict[int, dict[int, None]] = {}  # session → tasks
@@ -57,6 +58,11 @@ class Tables:
         """Rises by one; what was drawn and not used is not drawn again."""
         self._last[kind] += 1
         return self._last[kind]
+
+    @property
+    def position(self) -> int:
+        """How much was written; rises with each statement that writes."""
+        return self._last["txid"]
 
     # --- reading ----------------------------------------------------------------------------------
 

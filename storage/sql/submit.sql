@@ -1,14 +1,14 @@
 -- T0. One row a place; a place whose idempotency key was known already is not stored (the second statement reads it).
 -- $1 lanes, $2 args, $3 priorities, $4 run_at, $5 delays (s), $6 timeouts, $7 max_tries, $8 backoffs, $9 expires_at,
 -- $10 exclusive, $11 retry_on_crash, $12 tags (JSON arrays), $13 metadata, $14 retry_of, $15 submitted_by, $16 keys, $17 hashes,
--- $18 channel of due tasks, $19 tries that hold when nobody says otherwise
+-- $18 channel of due tasks, $19 tries that hold when nobody says otherwise, $20 schedules that post them
 WITH given AS MATERIALIZED (
     SELECT *, nextval(pg_get_serial_sequence('callboard_tasks', 'id')) AS id
     FROM unnest($1::int[], $2::text[], $3::smallint[], $4::timestamptz[], $5::float8[], $6::float8[], $7::smallint[],
                 $8::text[], $9::timestamptz[], $10::boolean[], $11::boolean[], $12::text[], $13::text[], $14::bigint[],
-                $15::text[], $16::text[], $17::bytea[]) WITH ORDINALITY
+                $15::text[], $16::text[], $17::bytea[], $20::bigint[]) WITH ORDINALITY
       AS g (lane, args, priority, run_at, delay, timeout, max_tries, backoff, expires_at, exclusive, retry_on_crash,
-            tags, metadata, retry_of, submitted_by, key, hash, n)
+            tags, metadata, retry_of, submitted_by, key, hash, schedule, n)
 ), keyed AS (
     INSERT INTO callboard_idempotency_keys (key, request_hash, task_id)
     SELECT DISTINCT ON (key) key, hash, id FROM given WHERE key IS NOT NULL ORDER BY key, n
@@ -16,13 +16,13 @@ WITH given AS MATERIALIZED (
     RETURNING task_id
 ), stored AS (
     INSERT INTO callboard_tasks (id, lane_id, args, priority, run_at, timeout, max_tries, backoff, expires_at, exclusive,
-                                 retry_on_crash, tags, metadata, retry_of, submitted_by)
+                                 retry_on_crash, tags, metadata, retry_of, submitted_by, schedule_id)
     OVERRIDING SYSTEM VALUE
     SELECT id, lane, args::jsonb, priority,
            coalesce(run_at, clock_timestamp() + make_interval(secs => coalesce(delay, 0))),
            timeout, max_tries, backoff::jsonb, expires_at, exclusive, retry_on_crash,
            CASE WHEN tags = '[]' THEN '{}' ELSE ARRAY (SELECT jsonb_array_elements_text(tags::jsonb)) END,
-           metadata::jsonb, retry_of, submitted_by
+           metadata::jsonb, retry_of, submitted_by, schedule
     FROM given WHERE key IS NULL OR id IN (SELECT task_id FROM keyed)
     RETURNING id, run_at, created_at
 ), told AS (  -- one notification a group, at the commit

@@ -4,8 +4,9 @@ SELECT t.id, l.name, coalesce(l.queue, h.queue, 'default') AS queue, t.state, t.
        t.exclusive, t.retry_on_crash, w.worker,
        CASE WHEN t.state IN ('assigned', 'running') THEN w.http_address END AS worker_http,
        t.result::text AS result, t.error::text AS error, t.progress::text AS progress, t.tags, t.metadata::text AS metadata,
-       t.retry_of, t.submitted_by, t.cancel_requested_at, clock_timestamp() AS now
+       t.retry_of, t.submitted_by, t.cancel_requested_at, s.name AS schedule, clock_timestamp() AS now
 FROM callboard_tasks t
 JOIN callboard_lanes l ON l.id = t.lane_id
 LEFT JOIN callboard_handlers h ON h.name = l.name
 LEFT JOIN callboard_workers w ON w.session_id = t.session_id
+LEFT JOIN callboard_schedules s ON s.id = t.schedule_id
