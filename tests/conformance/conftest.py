@@ -1,4 +1,4 @@
-"""The store under test, over a PostgreSQL of its own."""
+"""The stores under test: one over a PostgreSQL of its own, one in memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from storage.migrate import migrate
 from storage.store import Store, open_store
 from storage.url import parse_url
 from tests.support.bench import Bench, Database
+from tests.support.memory_bench import memory_bench
 from tests.support.postgres import Server, empty_url, loop, postgres_server
 
 __all__ = ["bench", "database", "database_url", "empty_url", "loop", "postgres_server", "store"]
@@ -48,5 +49,18 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def bench(store: Store, database: Database, database_url: str) -> Bench:
+def postgres(store: Store, database: Database, database_url: str) -> Bench:
+    """For what only PostgreSQL has: plans, locks between connections, raw SQL, notifications between nodes."""
     return Bench(database, store.tasks, store.dispatch, store.notifier, database_url)
+
+
+@pytest.fixture
+def memory() -> Bench:
+    return memory_bench()
+
+
+@pytest.fixture(params=["postgres", "memory"])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    """Every store in turn: what is asked of it holds for each."""
+    chosen: Bench = request.getfixturevalue(request.param)
+    return chosen

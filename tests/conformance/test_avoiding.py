@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from actors.model.columns import Outcome
 from actors.model.worker import HandlerInfo, Session, WorkerInfo
-from tests.support.bench import LEASE, Bench
+from tests.support.bench import LEASE, Bench, ago, later
 
 
 async def claim(bench: Bench, sessions: Sequence[Session], turns: Sequence[int]) -> tuple[dict[int, int], int]:
@@ -31,10 +31,8 @@ async def failed(bench: Bench, session: Session, kind: Outcome = Outcome.FAILED)
     return held.task_id
 
 
-async def due_now(bench: Bench, ago: float = 1.0) -> None:
-    await bench.database.execute(
-        "UPDATE callboard_tasks SET run_at = clock_timestamp() - make_interval(secs => $1) WHERE state = 'queued'", ago
-    )
+async def due_now(bench: Bench, since: float = 1.0) -> None:
+    await bench.change("tasks", {"state": "queued"}, run_at=ago(since))
 
 
 async def test_a_retry_takes_a_turn_of_another_session(bench: Bench) -> None:
@@ -55,14 +53,14 @@ async def test_full_turns_are_exchanged_between_tasks(bench: Bench) -> None:
     first, second = await bench.session("w1"), await bench.session("w2")
     task = await failed(bench, first)
     [fresh] = await bench.put(1)
-    await bench.database.execute("UPDATE callboard_tasks SET run_at = run_at - interval '2 s' WHERE id = $1", task)
+    await bench.change("tasks", {"id": task}, run_at=ago(3))
     assert (await claim(bench, [first, second], [0, 1]))[0] == {task: 1, fresh: 0}
 
 
 async def test_two_that_failed_each_others_task_change_them(bench: Bench) -> None:
     first, second = await bench.session("w1"), await bench.session("w2")
     one = await failed(bench, first)
-    await bench.database.execute("UPDATE callboard_tasks SET run_at = 'infinity' WHERE id = $1", one)
+    await bench.change("tasks", {"id": one}, run_at=later(1e6))
     other = await failed(bench, second)
     await due_now(bench)
     assert (await claim(bench, [first, second], [0, 1]))[0] == {one: 1, other: 0}
@@ -104,14 +102,14 @@ async def test_another_session_at_another_coordinator_is_waited_for(bench: Bench
 async def test_after_ten_seconds_anybody_may_have_it(bench: Bench) -> None:
     first, second = await bench.session("w1"), await bench.session("w2")
     task = await failed(bench, first)
-    await due_now(bench, ago=11.0)
+    await due_now(bench, since=11.0)
     assert (await claim(bench, [first, second], [0]))[0] == {task: 0}
 
 
 async def test_more_retries_than_turns_of_others_leave_the_rest(bench: Bench) -> None:
     first, second = await bench.session("w1"), await bench.session("w2")
     tasks = [await failed(bench, first)]
-    await bench.database.execute("UPDATE callboard_tasks SET run_at = 'infinity'")
+    await bench.change("tasks", run_at=later(1e6))
     tasks.append(await failed(bench, first))
     await due_now(bench)
     got, _ = await claim(bench, [first, second], [0, 0, 1])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from actors.model.columns import Outcome, Outcomes, Verdict
 from actors.model.worker import Held
-from tests.support.bench import Bench, outcomes
+from tests.support.bench import Bench, ago, outcomes
 
 KINDS = list(Outcome)
 LEADS_TO = {
@@ -142,7 +143,7 @@ async def test_an_empty_batch(bench: Bench) -> None:
 
 async def test_tries_run_out(bench: Bench) -> None:
     session = await bench.session()
-    [task] = await bench.put(1, max_tries="3")
+    [task] = await bench.put(1, max_tries=3)
     for tries in (1, 2, 3):
         await bench.idle_backoffs()
         assignment = await bench.claim(session)
@@ -159,14 +160,13 @@ async def test_tries_come_from_the_task_then_the_handler(bench: Bench) -> None:
     first = await bench.held()
     await bench.end(first, Outcome.FAILED)
     assert (await bench.task(first.task_id))["state"] == "failed"
-    second = await bench.held(max_tries="2")
+    second = await bench.held(max_tries=2)
     await bench.end(second, Outcome.FAILED)
     assert (await bench.task(second.task_id))["state"] == "queued"
 
 
 async def wait_of(bench: Bench, held: Held) -> float:
-    query = "SELECT extract(epoch FROM run_at - clock_timestamp())::float8 FROM callboard_tasks WHERE id = $1"
-    return float(await bench.database.value(query, held.task_id))
+    return await bench.seconds_until((await bench.task(held.task_id))["run_at"])
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ async def test_the_wait_is_what_the_handler_asked_for(
 
 async def test_a_snooze_until_a_time_waits_until_then(bench: Bench) -> None:
     held = await bench.held()
-    until = await bench.database.value("SELECT clock_timestamp() + interval '1 hour'")
+    until = await bench.clock() + timedelta(hours=1)
     await bench.end(held, Outcome.SNOOZED, {"until": until.isoformat()})
     assert 3590 < await wait_of(bench, held) <= 3600
     row = await bench.task(held.task_id)
@@ -209,7 +209,7 @@ async def test_the_back_off_is_the_task_s_or_the_handler_s(bench: Bench) -> None
     first = await bench.held()
     await bench.end(first, Outcome.FAILED)
     assert 39 < await wait_of(bench, first) <= 40
-    second = await bench.held(backoff="""'{"kind": "exponential", "base": 8, "jitter": false}'""", tries="2")
+    second = await bench.held(backoff='{"kind": "exponential", "base": 8, "jitter": false}', tries=2)
     await bench.end(second, Outcome.FAILED)
     assert 31 < await wait_of(bench, second) <= 32
 
@@ -244,25 +244,22 @@ async def test_three_crashes_within_72_hours_quarantine(bench: Bench) -> None:
 
 
 async def test_old_crashes_are_forgiven(bench: Bench) -> None:
-    held = await bench.held(crashes="2")
-    await bench.database.execute(
-        "INSERT INTO callboard_attempts (task_id, attempt, outcome, ended_at)"
-        " SELECT $1, n, 'lost', clock_timestamp() - interval '73 hours' FROM generate_series(1, 2) n",
-        held.task_id,
-    )
+    held = await bench.held(crashes=2)
+    for attempt in (1, 2):
+        await bench.add_attempt(held.task_id, attempt, outcome="lost", ended_at=ago(73 * 3600))
     await bench.end(held, Outcome.CRASHED)
     row = await bench.task(held.task_id)
     assert (row["state"], row["crashes"]) == ("queued", 3)
 
 
 async def test_a_crash_is_the_end_where_it_must_not_be_repeated(bench: Bench) -> None:
-    held = await bench.held(retry_on_crash="false")
+    held = await bench.held(retry_on_crash=False)
     await bench.end(held, Outcome.CRASHED)
     assert (await bench.task(held.task_id))["state"] == "failed"
 
 
 async def test_ten_refusals_slow_it_down(bench: Bench) -> None:
-    held = await bench.held(undelivered="9")
+    held = await bench.held(undelivered=9)
     await bench.end(held, Outcome.REFUSED)
     assert 59 < await wait_of(bench, held) <= 60
 

@@ -7,7 +7,9 @@ import pytest
 from actors.model.errors import NotFound
 from actors.model.task import NewTask
 from tests.conformance.test_tasks import one_in_each_state
-from tests.support.bench import Bench
+from tests.support.bench import NOW, Bench, ago, later
+
+DAY = 86_400
 
 
 async def test_stats_count_every_shown_state(bench: Bench) -> None:
@@ -48,10 +50,7 @@ async def test_workers_show_their_newest_session_and_what_it_runs(bench: Bench) 
     views = {view.id: view for view in await bench.tasks.workers()}
     assert set(views) == {"w1", "w2"}
     assert (views["w1"].session, views["w1"].running, views["w1"].state) == (new.id, 1, "live")
-    await bench.database.execute(
-        "UPDATE callboard_workers SET state = 'dead', ended_at = clock_timestamp() - interval '2 hours'"
-        " WHERE worker = 'w2'"
-    )
+    await bench.change("workers", {"worker": "w2"}, state="dead", ended_at=ago(7200))
     assert [view.id for view in await bench.tasks.workers()] == ["w1"]
     assert [view.id for view in await bench.tasks.workers(include_ended=True)] == ["w1", "w2"]
     assert await bench.tasks.worker("none") is None
@@ -67,53 +66,45 @@ async def test_wishes_about_a_worker(bench: Bench) -> None:
         await bench.tasks.set_worker("none", paused=True)
 
 
-async def finished(bench: Bench, state: str, age: str) -> int:
-    ended = f"clock_timestamp() - interval '{age}'"
-    return (await bench.put(1, state=f"'{state}'", finished_at=ended))[0]
+async def finished(bench: Bench, state: str, days: float) -> int:
+    return (await bench.put(1, state=state, finished_at=ago(days * DAY)))[0]
 
 
 async def test_retention_keeps_what_is_young(bench: Bench) -> None:
     kept = {
-        await finished(bench, "succeeded", "6 days"),
-        await finished(bench, "failed", "29 days"),
-        await finished(bench, "quarantined", "8 days"),
-        (await bench.put(1, created_at="clock_timestamp() - interval '1 year'"))[0],
+        await finished(bench, "succeeded", 6),
+        await finished(bench, "failed", 29),
+        await finished(bench, "quarantined", 8),
+        (await bench.put(1, created_at=ago(365 * DAY)))[0],
     }
-    gone = [await finished(bench, "succeeded", "8 days")]
-    gone += [await finished(bench, state, "31 days") for state in ("failed", "cancelled", "expired", "quarantined")]
-    await bench.database.execute(
-        "INSERT INTO callboard_attempts (task_id, attempt, outcome) VALUES ($1, 1, 'lost')", gone[1]
-    )
+    gone = [await finished(bench, "succeeded", 8)]
+    gone += [await finished(bench, state, 31) for state in ("failed", "cancelled", "expired", "quarantined")]
+    await bench.add_attempt(gone[1], 1, outcome="lost")
     assert await bench.tasks.prune(100) == len(gone)
-    rows = await bench.database.fetch("SELECT id FROM callboard_tasks")
-    assert {row["id"] for row in rows} == kept
-    assert await bench.database.value("SELECT count(*) FROM callboard_attempts") == 0
+    assert {row["id"] for row in await bench.rows("tasks")} == kept
+    assert len(await bench.rows("attempts")) == 0
     assert await bench.tasks.prune(100) == 0
 
 
 async def test_retention_works_in_batches(bench: Bench) -> None:
-    await bench.put(25, state="'succeeded'", finished_at="clock_timestamp() - interval '8 days'")
+    await bench.put(25, state="succeeded", finished_at=ago(8 * DAY))
     assert [await bench.tasks.prune(10) for _ in range(4)] == [10, 10, 5, 0]
 
 
 async def test_keys_go_after_a_day(bench: Bench) -> None:
     await bench.tasks.submit([NewTask(name="demo", idempotency_key=key, request_hash=b"1") for key in ("a", "b")])
-    await bench.database.execute(
-        "UPDATE callboard_idempotency_keys SET created_at = clock_timestamp() - interval '25 h' WHERE key = 'a'"
-    )
+    await bench.change("idempotency_keys", {"key": "a"}, created_at=ago(25 * 3600))
     await bench.tasks.prune(100)
     assert await bench.tasks.key_hash("a") is None
     assert await bench.tasks.key_hash("b") == b"1"
 
 
 async def test_what_waited_too_long_expires(bench: Bench) -> None:
-    [late] = await bench.put(1, expires_at="clock_timestamp() - interval '1 second'")
-    [early] = await bench.put(1, expires_at="clock_timestamp() + interval '1 hour'")
+    [late] = await bench.put(1, expires_at=ago(1))
+    [early] = await bench.put(1, expires_at=later(3600))
     session = await bench.session()
-    held = await bench.held(session, expires_at="clock_timestamp() + interval '1 hour'", priority="1")
-    await bench.database.execute(
-        "UPDATE callboard_tasks SET expires_at = clock_timestamp() WHERE id = $1", held.task_id
-    )
+    held = await bench.held(session, expires_at=later(3600), priority=1)
+    await bench.change("tasks", {"id": held.task_id}, expires_at=NOW)
     await bench.tasks.prune(100)
     assert (await bench.task(late))["state"] == "expired"
     assert (await bench.task(early))["state"] == "queued"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
 from storage.pool import STEADY_PLANS
 from storage.queries import sql
-from tests.support.bench import Bench
+from tests.support.bench import NOW, Bench
 
 BATCH = {
     "succeed": "bigint[], int[], uuid[], text[]",
@@ -26,6 +27,12 @@ MAY_WALK = {
 }
 
 
+@pytest.fixture
+def bench(postgres: Bench) -> Bench:
+    """Plans are PostgreSQL's."""
+    return postgres
+
+
 async def plan(bench: Bench, name: str) -> str:
     for setting, value in STEADY_PLANS.items():
         await bench.database.execute(f"SET {setting} = {value}")
@@ -40,7 +47,7 @@ async def plan(bench: Bench, name: str) -> str:
 @pytest.mark.parametrize("name", BATCH)
 async def test_rows_known_by_id_are_read_by_primary_key(bench: Bench, name: str, statistics: str) -> None:
     if statistics != "none":
-        done = {"state": "'succeeded'", "finished_at": "clock_timestamp()"}
+        done: dict[str, Any] = {"state": "succeeded", "finished_at": NOW}
         await bench.put(2_000, **({} if statistics == "nothing held" else done))
         await bench.database.execute("ANALYZE callboard_tasks")
     text = await plan(bench, name)
@@ -73,7 +80,7 @@ async def test_a_claim_touches_no_more_pages_beside_tasks_of_others(bench: Bench
     await pages()
     before = await pages()
     await bench.put(20_000, name="nobody has it")
-    await bench.put(5_000, name="demo", state="'succeeded'", finished_at="clock_timestamp()")
+    await bench.put(5_000, name="demo", state="succeeded", finished_at=NOW)
     later = "UPDATE callboard_tasks SET run_at = run_at + interval '1 h' WHERE state = 'queued' AND id > $1"
     ids = await bench.put(5_000)
     await bench.database.execute(later, ids[0] - 1)

@@ -53,10 +53,10 @@ async def test_what_waits_already_comes_first(bench: Bench) -> None:
     assert (await bench.task(answer.id))["state"] == "queued"
 
 
-@pytest.mark.parametrize("change", ["paused = true", "drain_requested = true", "epoch = 2", "state = 'draining'"])
-async def test_a_session_that_may_not_get_work_gets_none_and_the_task_waits(bench: Bench, change: str) -> None:
+@pytest.mark.parametrize("change", [{"paused": True}, {"drain_requested": True}, {"epoch": 2}, {"state": "draining"}])
+async def test_a_session_that_may_not_get_work_gets_none_and_tasks_wait(bench: Bench, change: dict[str, Any]) -> None:
     session = await bench.session()
-    await bench.database.execute(f"UPDATE callboard_workers SET {change}")
+    await bench.change("workers", **change)
     posted = await bench.dispatch.post([NewTask(name="demo")], await offer(bench, session))
     assert posted.shares == []
     [answer] = posted.answers
@@ -82,4 +82,4 @@ async def test_one_that_can_t_be_stored_leaves_nothing_behind(bench: Bench) -> N
     bad = NewTask(name="demo", args='{"text": "\\u0000"}')
     with pytest.raises(BadValue):
         await bench.dispatch.post([NewTask(name="demo"), bad], await offer(bench, session, 2))
-    assert await bench.database.value("SELECT count(*) FROM callboard_tasks") == 0
+    assert len(await bench.rows("tasks")) == 0

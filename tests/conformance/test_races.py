@@ -22,6 +22,12 @@ TASKS, ROUNDS = 12, 30
 FINAL = {"succeeded", "failed", "cancelled", "quarantined", "expired"}
 
 
+@pytest.fixture
+def bench(postgres: Bench) -> Bench:
+    """Several connections and two stores: only PostgreSQL has races."""
+    return postgres
+
+
 @dataclass
 class Run:
     """One random history; the facts that it may not contradict are checked on the way and at the end."""
@@ -87,7 +93,7 @@ class Run:
 @pytest.mark.parametrize("seed", range(8))
 async def test_one_outcome_is_accepted_of_each_attempt(bench: Bench, database_url: str, seed: int) -> None:
     run = Run(bench, random.Random(seed), await bench.lane())
-    await bench.put(TASKS, max_tries="4")
+    await bench.put(TASKS, max_tries=4)
     run.sessions = [await bench.session(f"w{number}") for number in range(3)]
     async with open_store(database_url) as other:
         stores = [(bench.dispatch, bench.tasks), (other.dispatch, other.tasks)]

@@ -15,8 +15,7 @@ async def test_a_route_leads_to_the_worker_of_the_present_attempt_only(bench: Be
     assert (route.state, route.started, route.http_address, route.key) == ("queued", False, None, None)
 
     session = await bench.session()
-    execute = bench.database.execute
-    await execute("UPDATE callboard_workers SET http_address = 'http://h:1' WHERE session_id = $1", session.id)
+    await bench.change("workers", {"session_id": session.id}, http_address="http://h:1")
     held = await bench.held(session)
     route = await bench.tasks.route(held.task_id)
     assert route is not None
@@ -24,10 +23,8 @@ async def test_a_route_leads_to_the_worker_of_the_present_attempt_only(bench: Be
     await bench.dispatch.mark([], [held])
     route = await bench.tasks.route(held.task_id)
     assert route is not None
-    secret = await bench.database.value(
-        "SELECT secret_hash FROM callboard_workers WHERE session_id = $1", session.id
-    )  # fmt: skip
-    assert (route.started, route.attempt, route.key) == (True, held.attempt, secret)
+    [row] = await bench.rows("workers", session_id=session.id)
+    assert (route.started, route.attempt, route.key) == (True, held.attempt, row["secret_hash"])
 
     await bench.end(held, Outcome.SUCCEEDED)
     route = await bench.tasks.route(held.task_id)

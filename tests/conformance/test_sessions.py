@@ -9,7 +9,7 @@ import pytest
 
 from actors.model.columns import Outcome, Verdict
 from actors.model.worker import HandlerInfo, Session, WorkerInfo
-from tests.support.bench import LEASE, Bench
+from tests.support.bench import LEASE, NOW, Bench, ago
 
 INFO = WorkerInfo(
     id="w1",
@@ -34,19 +34,17 @@ async def renewed(bench: Bench, session: Session, *, age: float = 0.0) -> bool:
 
 
 async def lease_of(bench: Bench, session: Session) -> float:
-    query = "SELECT extract(epoch FROM lease_until - clock_timestamp())::float8 FROM callboard_workers"
-    return float(await bench.database.value(f"{query} WHERE session_id = $1", session.id))
+    [row] = await bench.rows("workers", session_id=session.id)
+    return await bench.seconds_until(row["lease_until"])
 
 
 async def state_of(bench: Bench, session: Session) -> str:
-    return str(await bench.database.value("SELECT state FROM callboard_workers WHERE session_id = $1", session.id))
+    [row] = await bench.rows("workers", session_id=session.id)
+    return str(row["state"])
 
 
 async def expire(bench: Bench, session: Session) -> None:
-    await bench.database.execute(
-        "UPDATE callboard_workers SET lease_until = clock_timestamp() - interval '1 second' WHERE session_id = $1",
-        session.id,
-    )
+    await bench.change("workers", {"session_id": session.id}, lease_until=ago(1))
 
 
 async def test_a_session_shows_what_the_worker_declares(bench: Bench) -> None:
@@ -65,7 +63,7 @@ async def test_resuming_raises_the_epoch_and_moves_to_the_coordinator(bench: Ben
     held = await bench.held(session)
     again = await resume(bench, session)
     assert again == replace(session, epoch=2)
-    assert await bench.database.value("SELECT coordinator_id FROM callboard_workers") == "c2"
+    assert [row["coordinator_id"] for row in await bench.rows("workers")] == ["c2"]
     assert await bench.dispatch.held_by(session.id) == [held]
     assert await bench.end(held, Outcome.SUCCEEDED) is Verdict.ACCEPTED
     assert await bench.dispatch.held_by(session.id) == []
@@ -76,9 +74,8 @@ async def test_resuming_raises_the_epoch_and_moves_to_the_coordinator(bench: Ben
 async def test_a_stranger_and_an_ended_session_can_t_resume(bench: Bench, change: dict[str, Any]) -> None:
     session = await bench.session()
     if "state" in change:
-        await bench.database.execute(
-            "UPDATE callboard_workers SET state = $1, ended_at = clock_timestamp()", change.pop("state")
-        )
+        await bench.change("workers", **change, ended_at=NOW)
+        change = {}
     assert await resume(bench, session, **change) is None
 
 
@@ -138,7 +135,7 @@ async def test_a_convicted_session_never_comes_back(bench: Bench) -> None:
 
 async def test_the_holder_of_an_exclusive_task_waits_for_its_lease(bench: Bench) -> None:
     session = await bench.session()
-    held = await bench.held(session, exclusive="true")
+    held = await bench.held(session, exclusive=True)
     assert await bench.dispatch.convict([(session.id, 1)], "c1") == []
     await bench.end(held, Outcome.SUCCEEDED)
     assert await bench.dispatch.convict([(session.id, 1)], "c1") == [session.id]
@@ -190,7 +187,7 @@ async def test_coordinators_sign_in_and_out(bench: Bench) -> None:
     assert [(view.id, view.address, view.alive) for view in one] == [("c1", "http://a:1", True)]
     both = await bench.dispatch.sign_in("c2", "http://b:1", "1", ttl=12)
     assert {view.id for view in both} == {"c1", "c2"}
-    await bench.database.execute("UPDATE callboard_coordinators SET seen_until = clock_timestamp() WHERE id = 'c1'")
+    await bench.change("coordinators", {"id": "c1"}, seen_until=NOW)
     assert {view.id for view in await bench.dispatch.sign_in("c2", "http://b:2", "1", ttl=12)} == {"c2"}
     await bench.session(coordinator="c2")
     views = {view.id: view for view in await bench.tasks.coordinators()}

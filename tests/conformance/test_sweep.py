@@ -11,9 +11,9 @@ import pytest
 from actors.model.columns import Outcome, Verdict
 from actors.model.ports import Swept
 from actors.model.worker import Held, Session
-from tests.support.bench import LEASE, Bench
+from tests.support.bench import LEASE, Bench, ago
 
-PAST = "clock_timestamp() - interval '1 second'"
+PAST = ago(1)
 
 
 async def sweep(
@@ -26,9 +26,8 @@ async def kill(bench: Bench, session: Session) -> None:
     assert await bench.dispatch.convict([(session.id, session.epoch)], "c1") == [session.id]
 
 
-async def change(bench: Bench, held: Held, **columns: str) -> None:
-    changes = ", ".join(f"{name} = {value}" for name, value in columns.items())
-    await bench.database.execute(f"UPDATE callboard_tasks SET {changes} WHERE id = $1", held.task_id)
+async def change(bench: Bench, held: Held, **columns: Any) -> None:
+    await bench.change("tasks", {"id": held.task_id}, **columns)
 
 
 async def facts(bench: Bench, held: Held) -> tuple[Any, ...]:
@@ -85,7 +84,7 @@ async def test_a_lost_attempt_with_a_cancel_wish_is_cancelled(bench: Bench) -> N
 
 async def test_a_lost_attempt_that_must_not_be_repeated_fails(bench: Bench) -> None:
     session = await bench.session()
-    held = await bench.held(session, retry_on_crash="false")
+    held = await bench.held(session, retry_on_crash=False)
     await bench.dispatch.mark([held], [])
     await kill(bench, session)
     await sweep(bench)
@@ -113,7 +112,7 @@ async def test_the_third_lost_worker_quarantines(bench: Bench) -> None:
 async def test_an_expired_session_is_convicted_only_by_who_may_judge(bench: Bench) -> None:
     session = await bench.session()
     held = await bench.held(session)
-    await bench.database.execute(f"UPDATE callboard_workers SET lease_until = {PAST}")
+    await bench.change("workers", lease_until=PAST)
     assert await sweep(bench, judging=False) == Swept(0, (), {})
     assert await sweep(bench, coordinator="another") == Swept(0, [session.id], {})
     assert (await sweep(bench)).count == 1
@@ -138,14 +137,14 @@ async def test_an_unacknowledged_assignment_goes_back_and_its_worker_is_told(ben
 
 
 async def test_an_exclusive_assignment_that_was_sent_is_never_taken_for_want_of_an_answer(bench: Bench) -> None:
-    held = await bench.held(exclusive="true")
+    held = await bench.held(exclusive=True)
     await change(bench, held, ack_by=PAST)
     assert (await sweep(bench, sent=[b"0" * 16, held.lease_key])).count == 0
 
 
 async def test_an_exclusive_assignment_that_was_never_sent_comes_back(bench: Bench) -> None:
     session = await bench.session()
-    held = await bench.held(session, exclusive="true")
+    held = await bench.held(session, exclusive=True)
     assert (await sweep(bench)).count == 0
     await change(bench, held, ack_by=PAST)
     assert await sweep(bench, sent=[b"0" * 16]) == Swept(1, (), {session.id: [held]})
@@ -154,22 +153,21 @@ async def test_an_exclusive_assignment_that_was_never_sent_comes_back(bench: Ben
 
 @pytest.mark.bad_input("GR26")
 async def test_the_tenth_undelivered_assignment_waits_a_minute(bench: Bench) -> None:
-    held = await bench.held(undelivered="9")
+    held = await bench.held(undelivered=9)
     await change(bench, held, ack_by=PAST)
     await sweep(bench)
-    row = await bench.database.row(
-        "SELECT undelivered, run_at > clock_timestamp() + interval '55 s' AS later FROM callboard_tasks"
-    )
-    assert tuple(row) == (10, True)
+    row = await bench.task(held.task_id)
+    assert row["undelivered"] == 10
+    assert 55 < await bench.seconds_until(row["run_at"]) <= 60
 
 
 async def test_an_attempt_ten_seconds_past_its_time_is_timed_out(bench: Bench) -> None:
     session = await bench.session()
-    held = await bench.held(session, timeout="1", max_tries="2")
+    held = await bench.held(session, timeout=1.0, max_tries=2)
     await bench.dispatch.mark([], [held])
-    await change(bench, held, exec_until="clock_timestamp() - interval '9 seconds'")
+    await change(bench, held, exec_until=ago(9))
     assert (await sweep(bench)).count == 0
-    await change(bench, held, exec_until="clock_timestamp() - interval '11 seconds'")
+    await change(bench, held, exec_until=ago(11))
     assert await sweep(bench) == Swept(1, (), {session.id: [held]})
     assert await facts(bench, held) == ("queued", 1, 0, 0)
     await bench.idle_backoffs()
@@ -177,7 +175,7 @@ async def test_an_attempt_ten_seconds_past_its_time_is_timed_out(bench: Bench) -
     assert again is not None
     last = Held(held.task_id, 2, again.lease_key)
     await bench.dispatch.mark([], [last])
-    await change(bench, last, exec_until="clock_timestamp() - interval '11 seconds'")
+    await change(bench, last, exec_until=ago(11))
     await sweep(bench)
     row = await bench.task(held.task_id)
     assert (row["state"], json.loads(row["error"])["type"]) == ("failed", "TimedOut")
@@ -186,22 +184,23 @@ async def test_an_attempt_ten_seconds_past_its_time_is_timed_out(bench: Bench) -
 async def test_a_lease_that_lies_too_far_ahead_is_clamped(bench: Bench) -> None:
     await bench.session(lease=3600)
     await sweep(bench, judging=False)
-    query = "SELECT extract(epoch FROM lease_until - clock_timestamp())::float8 FROM callboard_workers"
-    assert await bench.database.value(query) > 3500
+    [row] = await bench.rows("workers")
+    assert await bench.seconds_until(row["lease_until"]) > 3500
     await sweep(bench)
-    assert LEASE - 1 < await bench.database.value(query) <= LEASE
+    [row] = await bench.rows("workers")
+    assert LEASE - 1 < await bench.seconds_until(row["lease_until"]) <= LEASE
 
 
-async def test_a_sweep_skips_a_row_whose_outcome_is_on_its_way(bench: Bench) -> None:
-    session = await bench.session()
-    held = await bench.held(session)
-    await kill(bench, session)
-    await bench.database.execute("BEGIN")
-    await bench.database.execute("SELECT FROM callboard_tasks FOR UPDATE")
-    assert (await sweep(bench)).count == 0
-    await bench.database.execute("COMMIT")
-    assert await bench.end(held, Outcome.SUCCEEDED) is Verdict.ACCEPTED
-    assert (await sweep(bench)).count == 0
+async def test_a_sweep_skips_a_row_whose_outcome_is_on_its_way(postgres: Bench) -> None:
+    session = await postgres.session()
+    held = await postgres.held(session)
+    await kill(postgres, session)
+    await postgres.database.execute("BEGIN")
+    await postgres.database.execute("SELECT FROM callboard_tasks FOR UPDATE")
+    assert (await sweep(postgres)).count == 0
+    await postgres.database.execute("COMMIT")
+    assert await postgres.end(held, Outcome.SUCCEEDED) is Verdict.ACCEPTED
+    assert (await sweep(postgres)).count == 0
 
 
 async def test_a_sweep_goes_in_parts(bench: Bench) -> None:
@@ -216,9 +215,9 @@ async def test_tasks_of_a_session_that_ended_long_ago_still_come_back(bench: Ben
     session = await bench.session()
     await bench.held(session)
     await kill(bench, session)
-    await bench.database.execute("UPDATE callboard_workers SET ended_at = clock_timestamp() - interval '90 days'")
+    await bench.change("workers", ended_at=ago(90 * 86_400))
     await bench.tasks.prune(100)  # holds something: neither forgotten nor deleted
     assert (await sweep(bench)).count == 1
     await bench.tasks.prune(100)
     await bench.tasks.prune(100)
-    assert await bench.database.value("SELECT count(*) FROM callboard_workers") == 0
+    assert len(await bench.rows("workers")) == 0

@@ -12,7 +12,7 @@ from actors.model.columns import Outcome
 from actors.model.errors import Conflict, NotFound
 from actors.model.ports import TaskFilter, TaskPatch
 from actors.model.task import NewTask, shown_state
-from tests.support.bench import Bench
+from tests.support.bench import Bench, later
 
 NOWHERE = 10**15  # no such task
 
@@ -26,7 +26,7 @@ async def one_in_each_state(bench: Bench) -> dict[str, int]:
     ids: dict[str, int] = {}
     for state in ("succeeded", "failed"):
         ids[state] = (await bench.held(session)).task_id
-        await bench.database.execute("UPDATE callboard_tasks SET max_tries = 1 WHERE id = $1", ids[state])
+        await bench.change("tasks", {"id": ids[state]}, max_tries=1)
     for held, kind in (("succeeded", Outcome.SUCCEEDED), ("failed", Outcome.FAILED)):
         [one] = [one for one in await bench.dispatch.held_by(session.id) if one.task_id == ids[held]]
         await bench.end(one, kind)
@@ -34,12 +34,10 @@ async def one_in_each_state(bench: Bench) -> dict[str, int]:
     await bench.dispatch.mark([], [running])
     await bench.tasks.cancel(cancelling.task_id)
     ids |= {"running": running.task_id, "cancelling": cancelling.task_id, "assigned": assigned.task_id}
-    later = "clock_timestamp() + interval '1 h'"
     [ids["queued"]], [ids["scheduled"]], [ids["retrying"]] = await bench.put(), await bench.put(), await bench.put()
-    [ids["cancelled"]], [ids["blocked"]] = await bench.put(), await bench.put(state="'blocked'")
-    execute = bench.database.execute
-    await execute(f"UPDATE callboard_tasks SET run_at = {later} WHERE id = $1", ids["scheduled"])
-    await execute(f"UPDATE callboard_tasks SET run_at = {later}, tries = 1 WHERE id = $1", ids["retrying"])
+    [ids["cancelled"]], [ids["blocked"]] = await bench.put(), await bench.put(state="blocked")
+    await bench.change("tasks", {"id": ids["scheduled"]}, run_at=later(3600))
+    await bench.change("tasks", {"id": ids["retrying"]}, run_at=later(3600), tries=1)
     await bench.tasks.cancel(ids["cancelled"])
     return ids
 
@@ -146,7 +144,7 @@ async def test_a_finished_task_can_t_be_cancelled(bench: Bench) -> None:
 
 
 async def test_a_retry_is_a_new_task(bench: Bench) -> None:
-    held = await bench.held(args="""'{"n": 1}'""", priority="3", tags="ARRAY['x']", max_tries="1")
+    held = await bench.held(args='{"n": 1}', priority=3, tags=["x"], max_tries=1)
     with pytest.raises(Conflict):
         await bench.tasks.retry(held.task_id, submitted_by=None)
     await bench.end(held, Outcome.FAILED)

@@ -13,6 +13,12 @@ from storage.store import Store, open_store
 from tests.support.bench import Bench
 
 
+@pytest.fixture
+def bench(postgres: Bench) -> Bench:
+    """Notifications between nodes are PostgreSQL's."""
+    return postgres
+
+
 async def heard(channel: trio.MemoryReceiveChannel[None], within: float = 2.0) -> bool:
     with trio.move_on_after(within):
         await channel.receive()
@@ -21,15 +27,15 @@ async def heard(channel: trio.MemoryReceiveChannel[None], within: float = 2.0) -
 
 
 @pytest.fixture
-async def other(bench: Bench, nursery: trio.Nursery) -> AsyncIterator[Store]:
+async def other(bench: Bench, store: Store, nursery: trio.Nursery) -> AsyncIterator[Store]:
     """Another node's store, listening; `bench` listens as well, so that it passes hints on."""
-    async with open_store(bench.address) as store:
+    async with open_store(bench.address) as second:
+        await nursery.start(second.notifier.run)
         await nursery.start(store.notifier.run)
-        await nursery.start(bench.notifier.run)
         with trio.fail_after(5):
-            while not (store.notifier.connected and bench.notifier.connected):
+            while not (second.notifier.connected and store.notifier.connected):
                 await trio.sleep(0.01)
-        yield store
+        yield second
         nursery.cancel_scope.cancel()
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 import trio_asyncio
 
 from actors.model.columns import Assignment, Outcome, Outcomes, Verdict
-from actors.model.ports import DispatchStore, TaskStore
+from actors.model.ports import DispatchStore, TaskStore, Wakeups
 from actors.model.worker import HandlerInfo, Held, Session, WorkerInfo
-from storage.notify import Notifier
+from storage.store import open_store
 from storage.url import DatabaseUrl
 
 LEASE = 12.0
@@ -51,15 +54,57 @@ class Database:
         return str(await trio_asyncio.aio_as_trio(self._connection.execute)(query, *args))
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A time by the store's clock, when it is used."""
+
+    ahead: float  # seconds
+
+
+NOW = Moment(0.0)
+
+
+def ago(seconds: float) -> Moment:
+    return Moment(-seconds)
+
+
+def later(seconds: float) -> Moment:
+    return Moment(seconds)
+
+
+def literal(value: Any) -> str:
+    """A value in SQL; it takes the type of its column."""
+    match value:
+        case None:
+            return "NULL"
+        case bool() | int() | float():
+            return str(value)
+        case Moment(ahead):
+            return f"clock_timestamp() + interval '{ahead} seconds'"
+        case bytes():
+            return f"'{value.hex()}'"
+        case list():
+            return f"ARRAY[{', '.join(map(literal, value))}]::text[]"
+        case _:
+            return "'" + str(value).replace("'", "''") + "'"
+
+
+def plain(row: Any) -> dict[str, Any]:
+    """A row as both stores show it: lease keys are bytes."""
+    return {name: value.bytes if isinstance(value, uuid.UUID) else value for name, value in dict(row).items()}
+
+
 @dataclass
 class Bench:
-    """What a conformance test works with."""
+    """What a conformance test works with, over PostgreSQL. Values of columns are Python's, or a Moment."""
 
     database: Database
     tasks: TaskStore
     dispatch: DispatchStore
-    notifier: Notifier
+    notifier: Wakeups
     address: str  # of the database
+    illegal: type[Exception] = asyncpg.IntegrityConstraintViolationError  # raised by what the trigger refuses
+    meaningless: type[Exception] = asyncpg.CheckViolationError  # raised by a row that can't be
 
     async def lane(self, name: str = "demo", queue: str | None = None) -> int:
         found = await self.database.value(
@@ -69,24 +114,54 @@ class Bench:
         return int(found or await self.database.value(insert, name, queue))
 
     async def put(self, count: int = 1, *, name: str = "demo", **columns: Any) -> list[int]:
-        """Tasks written by hand; `columns` are SQL expressions."""
-        lane = await self.lane(name)
-        names = "".join(f", {column}" for column in columns)
-        values = "".join(f", {expression}" for expression in columns.values())
+        """Tasks written by hand, due since a second."""
+        columns = {"run_at": ago(1), **columns}
         rows = await self.database.fetch(
-            f"INSERT INTO callboard_tasks (lane_id, run_at{names})"
-            f" SELECT $1, clock_timestamp() - interval '1 second'{values} FROM generate_series(1, $2) RETURNING id",
-            lane,
+            f"INSERT INTO callboard_tasks (lane_id, {', '.join(columns)})"
+            f" SELECT $1, {', '.join(map(literal, columns.values()))} FROM generate_series(1, $2) RETURNING id",
+            await self.lane(name),
             count,
         )
         return [row["id"] for row in rows]
 
+    async def rows(self, table: str, **where: Any) -> list[dict[str, Any]]:
+        """Those of callboard_`table` that have these values, in a fixed order."""
+        found = await self.database.fetch(f"SELECT * FROM callboard_{table}{_where(where)} ORDER BY 1")
+        return [plain(row) for row in found]
+
+    async def change(self, table: str, where: dict[str, Any] | None = None, **columns: Any) -> None:
+        """Changes by hand of rows that have the values of `where`."""
+        changes = ", ".join(f"{name} = {literal(value)}" for name, value in columns.items())
+        await self.database.execute(f"UPDATE callboard_{table} SET {changes}{_where(where or {})}")
+
+    async def add_attempt(self, task_id: int, attempt: int, **columns: Any) -> None:
+        """An ended attempt written by hand."""
+        columns = {"task_id": task_id, "attempt": attempt, **columns}
+        values = ", ".join(map(literal, columns.values()))
+        await self.database.execute(f"INSERT INTO callboard_attempts ({', '.join(columns)}) VALUES ({values})")
+
+    async def clock(self) -> datetime:
+        """Database time."""
+        now: datetime = await self.database.value("SELECT clock_timestamp()")
+        return now
+
+    @asynccontextmanager
+    async def with_default_timeout(self, seconds: float) -> AsyncIterator[Bench]:
+        """The same tables by a node of this setting."""
+        async with open_store(self.address, default_timeout=seconds) as store:
+            yield replace(self, dispatch=store.dispatch)
+
+    # --- the same over every store ----------------------------------------------------------------
+
     async def task(self, task_id: int) -> dict[str, Any]:
-        return dict(await self.database.row("SELECT * FROM callboard_tasks WHERE id = $1", task_id))
+        [row] = await self.rows("tasks", id=task_id)
+        return row
 
     async def attempts(self, task_id: int) -> list[dict[str, Any]]:
-        rows = await self.database.fetch("SELECT * FROM callboard_attempts WHERE task_id = $1 ORDER BY id", task_id)
-        return [dict(row) for row in rows]
+        return await self.rows("attempts", task_id=task_id)
+
+    async def seconds_until(self, when: datetime) -> float:
+        return (when - await self.clock()).total_seconds()
 
     async def handler(self, name: str = "demo", **declared: Any) -> None:
         await self.dispatch.declare([HandlerInfo(name=name, **declared)])
@@ -122,9 +197,11 @@ class Bench:
 
     async def idle_backoffs(self) -> None:
         """As if every back-off were over."""
-        await self.database.execute(
-            "UPDATE callboard_tasks SET run_at = clock_timestamp() - interval '1 second' WHERE state = 'queued'"
-        )
+        await self.change("tasks", {"state": "queued"}, run_at=ago(1))
+
+
+def _where(columns: dict[str, Any]) -> str:
+    return " WHERE " + " AND ".join(f"{name} = {literal(value)}" for name, value in columns.items()) if columns else ""
 
 
 def outcomes(held: Sequence[Held], kind: Outcome, body: Any = None) -> Outcomes:
