@@ -237,8 +237,8 @@ def test_ten_thousand_items_are_checked_in_half_a_second() -> None:
     )
     best = 9.0
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()  # whatever else runs on this machine
         tasks = new_tasks(json_text.parse(raw.encode()), [None] * 10_000, None)
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.process_time() - began)
     assert len(tasks) == 10_000
     assert best < 0.5
