@@ -45,6 +45,7 @@ class TaskFilter:
     queue: str | None = None
     tag: str | None = None
     worker: str | None = None
+    schedule: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -307,7 +308,7 @@ class Wakeups(Protocol):
     """Hints that something changed. A hint may be lost; everybody polls as well."""
 
     def subscribe(self, topic: str) -> trio.MemoryReceiveChannel[None]:
-        """A channel of capacity 1 that coalesces; topics: "due", "wishes", "final"."""
+        """A channel of capacity 1 that coalesces; topics: "due", "wishes", "final", "schedules"."""
         ...
 
     def notify(self, topic: str) -> None:
