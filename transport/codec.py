@@ -74,6 +74,7 @@ def hello_to_wire(hello: model.Hello) -> wire.Hello:
     worker = hello.worker
     return wire.Hello(
         protocol=hello.protocol,
+        oldest_protocol=hello.oldest_protocol,
         worker=worker.id,
         name=worker.name,
         version=worker.version,
@@ -108,6 +109,7 @@ def hello_from_wire(message: wire.Hello) -> model.Hello:
         running=attempts_from_wire(message.running),
         token=message.token,
         protocol=message.protocol,
+        oldest_protocol=message.oldest_protocol,
     )
 
 
@@ -119,6 +121,7 @@ def welcome_to_wire(welcome: model.Welcome) -> wire.Welcome:
         coordinators=list(welcome.coordinators),
         stop=attempts_to_wire(welcome.stop),
         resumed=welcome.resumed,
+        protocol=welcome.protocol,
         unnamed=attempts_to_wire(welcome.unnamed),
     )
 
@@ -134,6 +137,7 @@ def welcome_from_wire(message: wire.Welcome) -> model.Welcome:
         coordinators=list(message.coordinators),
         stop=attempts_from_wire(message.stop),
         resumed=message.resumed,
+        protocol=message.protocol or 1,
         unnamed=attempts_from_wire(message.unnamed),
     )
 
@@ -267,12 +271,12 @@ def coordinator_to_wire(message: model.CoordinatorMessage) -> Iterator[wire.Coor
 
 
 def worker_from_wire(message: wire.WorkerMessage) -> model.WorkerMessage:
-    """Raises CodecError. A kind of message from a newer release becomes Unsupported."""
+    """Raises CodecError. A kind of message from a newer release becomes Unknown."""
     return _from_wire(message, _FROM_WORKER)
 
 
 def coordinator_from_wire(message: wire.CoordinatorMessage) -> model.CoordinatorMessage:
-    """Raises CodecError. A kind of message from a newer release becomes Unsupported."""
+    """Raises CodecError. A kind of message from a newer release becomes Unknown."""
     return _from_wire(message, _FROM_COORDINATOR)
 
 
@@ -287,4 +291,4 @@ def _from_wire(message: Any, table: dict[str, Callable[[Any], M]]) -> M | model.
                 return convert(body)
             except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
                 raise CodecError(f"{name}: {error}") from error
-    return model.Unsupported("a message of a kind that this release does not know")
+    return model.Unknown("a message of a kind that this release does not know")

@@ -27,8 +27,10 @@ def refusal(hello: wire.Hello, token: str | None) -> str | None:
     """Why the worker can't sign in, and what to do; None when it can."""
     if token and not hmac.compare_digest(token.encode(), hello.token.encode()):
         return "the worker's CALLBOARD_TOKEN is missing or differs from the coordinator's"
-    if hello.protocol != wire.PROTOCOL:
-        return f"protocol {hello.protocol} is not spoken here; this coordinator speaks {wire.PROTOCOL}"
+    if wire.agreed(hello.protocol, hello.oldest_protocol) is None:
+        spoken = f"{wire.OLDEST} to {wire.PROTOCOL}" if wire.OLDEST < wire.PROTOCOL else f"{wire.PROTOCOL}"
+        older = "the coordinators" if hello.protocol > wire.PROTOCOL else "this worker"
+        return f"protocol {hello.protocol} is not spoken here; this coordinator speaks {spoken}: upgrade {older}"
     if len(hello.secret) < SECRET:
         return f"the session secret must be at least {SECRET} bytes"
     found = wrong_in(hello.worker)

@@ -58,7 +58,7 @@ class LinkActor:
     def __init__(self, desk: Desk, end: wire.CoordinatorEnd) -> None:
         self._desk, self._end = desk, end
         self._goodbye: wire.Goodbye | None = None
-        self._silent = False
+        self._silent = self._warned = False
         self._early: wire.WorkerMessage | None = None  # said before Welcome
         self._pace = Pace(desk.terms.heartbeat)
 
@@ -132,6 +132,7 @@ class LinkActor:
             coordinators=list(self._desk.coordinators()),
             stop=[one for one in hello.running if one not in held],
             resumed=resumed,
+            protocol=wire.agreed(hello.protocol, hello.oldest_protocol) or wire.OLDEST,
             unnamed=[one for one in held if one not in known],
         )
         if await self._say(welcome):
@@ -219,11 +220,19 @@ class LinkActor:
                 case wire.Goodbye():
                     self._goodbye = message
                     return
+                case wire.Unknown(detail=detail):
+                    link.tell(wire.Unsupported(detail))
                 case wire.Unsupported(detail=detail):
-                    log.warning("worker %s does not support: %s", link.worker.id, detail)
+                    self._unsupported(link, detail)
                 case _:
                     link.tell(wire.Unsupported(f"{type(message).__name__} is not expected here"))
             message = await anext(self._end.incoming, None)
+
+    def _unsupported(self, link: Link, detail: str) -> None:
+        """Said once a stream: a worker must not fill the log."""
+        if not self._warned:
+            self._warned = True
+            log.warning("worker %s does not support: %s", link.worker.id, detail[:200])
 
     def _finished(self, link: Link, report: wire.Report) -> None:
         if probe.armed is not None:

@@ -14,6 +14,13 @@ from actors.model.lease import LeaseTerms
 from actors.model.worker import Held, WorkerInfo
 
 PROTOCOL = 1
+OLDEST = max(1, PROTOCOL - 1)  # spoken too, so that nodes may be replaced one by one
+
+
+def agreed(newest: int, oldest: int) -> int | None:
+    """What to speak with somebody who speaks these; None: there is nothing that both know."""
+    common = min(PROTOCOL, newest)
+    return common if common >= max(OLDEST, oldest or newest) else None
 
 
 class Lease(IntEnum):
@@ -35,6 +42,7 @@ class Hello:
     running: Sequence[Held] = ()
     token: str = ""
     protocol: int = PROTOCOL
+    oldest_protocol: int = OLDEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +104,7 @@ class Welcome:
     stop: Sequence[Held]
     resumed: bool
     unnamed: Sequence[Held] = ()  # the session's in the table, and not in Hello: only the worker knows if they arrived
+    protocol: int = PROTOCOL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +156,11 @@ class Reject:
 @dataclass(frozen=True, slots=True)
 class Unsupported:
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown(Unsupported):
+    """A message of a kind that this release does not know: it is answered with Unsupported, and changes nothing."""
 
 
 WorkerMessage = Hello | Heartbeat | Accepted | Started | Report | Progress | Draining | Goodbye | Tree | Unsupported

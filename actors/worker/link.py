@@ -182,6 +182,9 @@ class WorkerLink:
             if isinstance(answer, wire.Reject):
                 raise LinkRejected(answer.reason, retry=answer.retry)
             if isinstance(answer, wire.Welcome):
+                if not wire.OLDEST <= answer.protocol <= wire.PROTOCOL:
+                    reason = f"it wants to speak protocol {answer.protocol}; this worker speaks {wire.PROTOCOL}"
+                    raise LinkRejected(f"{reason}: upgrade this worker", retry=True)
                 return answer
             raise LinkLost(f"it answered Hello with {type(answer).__name__}")
         raise LinkLost("it did not answer Hello in time")
@@ -205,6 +208,8 @@ class WorkerLink:
                     self.state.paused = paused
                 case wire.Reject(reason=reason, retry=retry):
                     raise LinkRejected(reason, retry=retry)
+                case wire.Unknown(detail=detail):
+                    stream.tell(wire.Unsupported(detail))
                 case wire.Unsupported(detail=detail):
                     log.warning("the coordinator does not support: %s", detail)
                 case _:

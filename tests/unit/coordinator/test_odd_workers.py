@@ -127,7 +127,7 @@ async def test_a_second_hello_is_told_that_it_is_not_expected_and_changes_nothin
 
 HELLOS: list[tuple[wire.Hello, str]] = [
     (replace(hello(), protocol=0), "protocol 0"),
-    (replace(hello(), protocol=99), "protocol 99"),
+    (replace(hello(), protocol=99, oldest_protocol=98), "protocol 99"),
     (replace(hello(), secret=b"short"), "16 bytes"),
     (worker(slots=0), "slots"),
     (worker(slots=-1), "slots"),

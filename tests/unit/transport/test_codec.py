@@ -128,10 +128,10 @@ def test_there_is_a_round_trip_for_every_kind() -> None:
     assert {type(one) for one in FROM_COORDINATOR} == set(model.CoordinatorMessage.__args__)
 
 
-def test_a_message_of_a_newer_release_is_unsupported_and_no_error() -> None:
+def test_a_message_of_a_newer_release_is_unknown_and_no_error() -> None:
     newer = b"\xfa\x3e\x03abc"  # field 1007, three bytes
-    assert isinstance(worker_from_wire(parse(newer, wire.WorkerMessage)), model.Unsupported)
-    assert isinstance(coordinator_from_wire(parse(newer, wire.CoordinatorMessage)), model.Unsupported)
+    assert isinstance(worker_from_wire(parse(newer, wire.WorkerMessage)), model.Unknown)
+    assert isinstance(coordinator_from_wire(parse(newer, wire.CoordinatorMessage)), model.Unknown)
 
 
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=60), st.integers(1, 120))

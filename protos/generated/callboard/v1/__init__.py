@@ -402,7 +402,7 @@ class Hello(betterproto2.Message):
 
     protocol: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    1
+    the newest that the worker speaks
     """
 
     worker: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -456,6 +456,11 @@ class Hello(betterproto2.Message):
     token: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
     """
     CALLBOARD_TOKEN, when the coordinator asks for one
+    """
+
+    oldest_protocol: "int" = betterproto2.field(14, betterproto2.TYPE_UINT32)
+    """
+    that the worker speaks too; 0: only the newest
     """
 
 
@@ -1015,6 +1020,11 @@ class Welcome(betterproto2.Message):
     refused; what came over another stream after Hello it accepts once more.
     """
 
+    protocol: "int" = betterproto2.field(8, betterproto2.TYPE_UINT32)
+    """
+    what is spoken on this stream: the newest that both ends know; 0: 1
+    """
+
 
 default_message_pool.register_message("callboard.v1", "Welcome", Welcome)
 
@@ -1344,6 +1354,9 @@ class WorkerLinkStub(betterproto2_grpclib.ServiceStub):
     The link: the persistent stream between one worker and one coordinator.
 
     The worker opens Connect and sends Hello. The coordinator answers Welcome, or Reject and ends the stream.
+    Protocols are numbered. A release speaks its own and the one before, so that nodes may be replaced one by one:
+    coordinators first, then workers. Fields that a release does not know are ignored.
+
     After Welcome both sides send whenever they have something to say. A message of an unknown kind is answered
     with Unsupported and changes nothing. Every message may be repeated: a repeat never changes the result.
 
@@ -1628,6 +1641,9 @@ class WorkerLinkBase(betterproto2_grpclib.ServiceBase):
     The link: the persistent stream between one worker and one coordinator.
 
     The worker opens Connect and sends Hello. The coordinator answers Welcome, or Reject and ends the stream.
+    Protocols are numbered. A release speaks its own and the one before, so that nodes may be replaced one by one:
+    coordinators first, then workers. Fields that a release does not know are ignored.
+
     After Welcome both sides send whenever they have something to say. A message of an unknown kind is answered
     with Unsupported and changes nothing. Every message may be repeated: a repeat never changes the result.
 
