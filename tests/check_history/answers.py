@@ -10,7 +10,7 @@ from tests.check_history.history import History, Problem
 LONGEST = 2048  # bytes of a refusal
 _TELLS = re.compile(
     r"Traceback \(most recent call last\)|File \\?\"[^\"]+\", line \d+|\basyncpg\b"
-    r"|\b(?:SELECT|UPDATE|INSERT INTO|DELETE FROM)\s+\S*callboard_|postgres(?:ql)?://\S+:\S+@"
+    r"|\b(?:SELECT|UPDATE|INSERT INTO|DELETE FROM)\b[^\"]{0,200}\bcallboard_|postgres(?:ql)?://\S+:\S+@"
 )
 _LINE = re.compile(r"\{|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
 
