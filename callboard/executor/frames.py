@@ -148,7 +148,7 @@ def for_executor(body: bytes) -> ToExecutor:
     """Raises FrameError."""
     try:
         frame: ToExecutor = _to_executor.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: a text that is not UTF-8
         raise FrameError(str(error)) from None
     return frame
 
@@ -157,7 +157,7 @@ def for_node(body: bytes) -> ToNode:
     """Raises FrameError."""
     try:
         frame: ToNode = _to_node.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: a text that is not UTF-8
         raise FrameError(str(error)) from None
     return frame
 
