@@ -184,8 +184,15 @@ def _log(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), format=form, force=True)
     for library in ("hpack", "asyncio", "httpcore", "httpx"):  # at debug they tell of every byte
         logging.getLogger(library).setLevel(max(logging.getLogger().level, logging.WARNING))
+    logging.getLogger("trio.serve_listeners").addFilter(_without_traceback)
     if settings.log_format == "json":
         logging.getLogger().handlers[0].setFormatter(JsonLines())
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Ten times a second, while descriptors are out: the message says it all."""
+    record.exc_info = None
+    return True
 
 
 class JsonLines(logging.Formatter):
