@@ -10,12 +10,15 @@ import trio
 from actors.coordinator.tree import Coordinator
 from actors.model.errors import StorageError
 from actors.model.lease import LeaseTerms
+from actors.model.schedule import Health
 from actors.runtime.periodic import pause
+from actors.scheduler.cron import Cron
 from storage.store import Store
 
 PROBE_EVERY = 2.0  # seconds without any answer of the database after which it is asked
 REFUSED_FOR = 5.0  # seconds that a refused write is told of: who has to write tries again each second
 RED_AFTER = 5.0  # seconds without an answer after which the node is not ready
+SCHEDULES_EVERY = 10.0  # seconds between two looks at schedules, on a node that fires none
 
 
 class ServerHealth:
@@ -28,6 +31,9 @@ class ServerHealth:
         self._store, self._terms = store, terms
         self._problem = "it has not answered yet"
         self.coordinator: Coordinator | None = None
+        self.cron: Cron | None = None
+        self._schedules: Health | None = None  # as last seen, on a node that fires none
+        self._schedules_at = float("-inf")
         self.started = False  # everything runs
         self.stopping = False
 
@@ -37,6 +43,8 @@ class ServerHealth:
         while True:
             if self._age() >= PROBE_EVERY:
                 await self._probe()
+            if self.started and self.cron is None and self._schedules_age() >= SCHEDULES_EVERY:
+                await self._look_at_schedules()
             await pause(PROBE_EVERY)
 
     async def _probe(self) -> None:
@@ -44,6 +52,17 @@ class ServerHealth:
             await self._store.probe()
         except StorageError as error:
             self._problem = str(error)
+
+    async def _look_at_schedules(self) -> None:
+        """A node without a scheduler sees as well that schedules do not fire: the last scheduler may be gone."""
+        try:
+            self._schedules = await self._store.schedules.look()
+            self._schedules_at = trio.current_time()
+        except StorageError as error:
+            self._problem = str(error)
+
+    def _schedules_age(self) -> float:
+        return trio.current_time() - (self._schedules_at if self.cron is None else self.cron.seen_at)
 
     def _age(self) -> float:
         return trio.current_time() - self._store.answered_at
@@ -69,6 +88,9 @@ class ServerHealth:
                 "age": None,
             },
         }
+        schedules = self._schedules_check()
+        if schedules is not None:
+            found["schedules"] = schedules
         if self.coordinator is not None:
             found["coordinator_status"] = self._coordinator_check(self.coordinator)
         return found
@@ -79,6 +101,21 @@ class ServerHealth:
             return {"status": "degraded", "detail": refusal, "age": None}
         lost = self.coordinator.sessions.acknowledged.shown(trio.current_time()) if self.coordinator else None
         return {"status": "degraded" if lost else "ok", "detail": lost or "none is refused", "age": None}
+
+    def _schedules_check(self) -> dict[str, Any] | None:
+        """None: nobody has looked yet."""
+        seen = self._schedules if self.cron is None else self.cron.health
+        if seen is None:
+            return None
+        problem = self.cron.held if self.cron is not None else None
+        if problem is None and seen.overdue:
+            names = ", ".join(seen.names)
+            problem = f"{seen.overdue} should have fired more than 60 s ago and have not: {names}"
+        return {
+            "status": "degraded" if problem else "ok",
+            "detail": problem or "none is overdue",
+            "age": round(self._schedules_age(), 3),
+        }
 
     def _coordinator_check(self, coordinator: Coordinator) -> dict[str, Any]:
         ok, age = coordinator.sessions.database_ok, coordinator.sessions.database_age
@@ -99,6 +136,16 @@ class ServerHealth:
 
     def metrics(self) -> Mapping[str, float]:
         """Counters and gauges of this node's actors."""
+        return {**self._schedule_metrics(), **self._coordinator_metrics()}
+
+    def _schedule_metrics(self) -> Mapping[str, float]:
+        seen = self._schedules if self.cron is None else self.cron.health
+        found = {} if seen is None else {"schedules_overdue": float(seen.overdue)}
+        if self.cron is not None:
+            found |= {"schedule_tasks_total": float(self.cron.posted), "schedule_clock_jump": self.cron.guard.jump}
+        return found
+
+    def _coordinator_metrics(self) -> Mapping[str, float]:
         if self.coordinator is None:
             return {}
         return {

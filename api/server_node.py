@@ -19,6 +19,7 @@ from actors.runtime.aio import open_loop
 from actors.runtime.process_mark import this_process
 from actors.runtime.supervisor import RestartPolicy, Run, keep_running
 from actors.runtime.tree import TreeNode
+from actors.scheduler.cron import Cron
 from actors.scheduler.intake import Intake
 from actors.scheduler.janitor import Janitor
 from actors.scheduler.tree import run_intake, run_scheduler
@@ -168,7 +169,9 @@ class ServerNode:
     async def _start_actors(self, nursery: trio.Nursery) -> None:
         scheduler = self.root.child("scheduler", "supervisor")
         if self.settings.has("scheduler"):
-            await nursery.start(run_scheduler, self.intake, Janitor(self.store.tasks), scheduler)
+            cron = self.health.cron = Cron(self.store.schedules, self.store.notifier)
+            janitor = Janitor(self.store.tasks)
+            await nursery.start(partial(run_scheduler, self.intake, janitor, scheduler, cron=cron))
         else:
             await nursery.start(run_intake, self.intake, scheduler)
         scheduler.enter("running")

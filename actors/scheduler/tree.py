@@ -8,6 +8,7 @@ import trio
 
 from actors.runtime.supervisor import RestartPolicy, keep_running
 from actors.runtime.tree import TreeNode
+from actors.scheduler.cron import Cron
 from actors.scheduler.intake import Intake
 from actors.scheduler.janitor import Janitor
 
@@ -22,16 +23,23 @@ async def run_intake(intake: Intake, node: TreeNode, *, task_status: trio.TaskSt
 
 
 async def run_scheduler(
-    intake: Intake, janitor: Janitor, node: TreeNode, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
+    intake: Intake,
+    janitor: Janitor,
+    node: TreeNode,
+    *,
+    cron: Cron | None = None,
+    task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """One for one: the intake and the janitor don't need each other."""
+    """One for one: none of them needs another."""
     async with trio.open_nursery() as nursery:
         await nursery.start(run_intake, intake, node)
         child = node.child("janitor")
         await nursery.start(_keep, "janitor", janitor, child)
+        if cron is not None:
+            await nursery.start(_keep, "cron", cron, node.child("cron"))
         node.enter("running")
         task_status.started()
 
 
-async def _keep(name: str, actor: Janitor, child: TreeNode, *, task_status: trio.TaskStatus[Any]) -> None:
+async def _keep(name: str, actor: Janitor | Cron, child: TreeNode, *, task_status: trio.TaskStatus[Any]) -> None:
     await keep_running(name, actor.run, LEAF, node=child, task_status=task_status)
