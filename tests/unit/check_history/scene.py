@@ -144,8 +144,8 @@ class Scene:
         self.note(at + 0.02, "client", "cancel_ok", op=self.ops, task=task, answer=answer)
 
 
-def correct() -> History:
-    """Sessions 1 and 2 at w1 and w2. w1 dies at 10; c1 goes at 12; w2 drains at 30."""
+def correct(more: Callable[[Scene], None] | None = None) -> History:
+    """Sessions 1 and 2 at w1 and w2. w1 dies at 10; c1 goes at 12; w2 drains at 30. `more` happens besides."""
     scene = Scene()
     scene.session(1, 1, None, "live")
     scene.session(1, 2, None, "live")
@@ -195,6 +195,8 @@ def correct() -> History:
     for task in (1, 2, 5, 6):
         scene.note(20.0, "client", "read", task=task, state="succeeded", result_hash=digest("1"))
     scene.note(21.0, "client", "answer", status=404, body_bytes=100, text='{"code": "task_unknown"}')
+    if more is not None:
+        more(scene)
     _leave(scene)
     return _finished(scene)
 

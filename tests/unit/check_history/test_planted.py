@@ -12,7 +12,7 @@ import pytest
 from tests.check_history.history import SECOND, History
 from tests.check_history.judge import judge, judge_history, report
 from tests.unit.check_history import planted
-from tests.unit.check_history.scene import add, correct, line
+from tests.unit.check_history.scene import Scene, add, correct, line
 
 
 def test_a_correct_run_holds() -> None:
@@ -93,3 +93,25 @@ def test_many_events_are_judged_in_a_few_seconds() -> None:
         sampler.append(last | {"t": 40 * SECOND + number, "seq": len(sampler), "event": "clock", "database": 1040.0})
     sampler.append(last | {"seq": len(sampler)})
     assert judge_history(replace(history)).verdict == "holds"
+
+
+def hurried(late: float) -> History:
+    """Many small tasks, each started so many seconds after it was due."""
+
+    def more(scene: Scene) -> None:
+        for number in range(30):
+            at = 16 + 0.2 * number
+            scene.submit(at, 100 + number)
+            scene.assign(at + late, 100 + number, 2, "c2")
+            scene.end(at + late + 0.05, 100 + number, "return", "succeeded", "succeeded")
+
+    return correct(more)
+
+
+@pytest.mark.parametrize(("lateness", "late"), [(True, 0.1), ("polling", 1.6)])
+def test_lateness_is_judged_where_the_run_says_so(lateness: object, late: float) -> None:
+    history = hurried(late)
+    history.workers[1]["slots"] = 20
+    assert judge_history(replace(history)).verdict == "holds"
+    history.run["expect"]["lateness"] = lateness
+    assert {one.about for one in judge_history(replace(history)).problems} == {"V19"}
