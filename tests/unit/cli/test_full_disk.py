@@ -31,7 +31,7 @@ main.run([])
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 def test_a_log_that_nobody_takes_is_no_reason_to_end_with_another_code() -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, stderr=full, stdout=full, timeout=30)
+        done = subprocess.run([sys.executable, "-E", "-c", PROGRAM], cwd=ROOT, stderr=full, stdout=full, timeout=30)
     assert done.returncode == 0
 
 
