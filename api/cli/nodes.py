@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -14,6 +12,7 @@ import typer
 from actors.model.errors import ConfigurationError
 from api.app_check import check_apps
 from api.cli import options
+from api.cli.logs import set_up_logging
 from api.settings import Settings, default_executors, load
 from api.up import DEFAULTS, run_up
 from storage.embedded import running_url
@@ -41,7 +40,7 @@ def up(
     # All workers of one machine share its cores.
     share = max(1, -(-default_executors() // max(1, first.workers)))
     settings = options.node_settings(flags, {**DEFAULTS, "executors": share})
-    _log(settings)
+    set_up_logging(settings)
 
     def say(addresses: dict[str, Any]) -> None:
         if settings.output == "json":
@@ -154,7 +153,7 @@ def run_roles(flags: dict[str, Any]) -> None:
     settings = options.node_settings(flags)
     if not settings.roles:
         raise ConfigurationError(["--roles: nothing to run; write one or more of scheduler, coordinator, api, worker"])
-    _log(settings)
+    set_up_logging(settings)
     if settings.has("worker") and settings.ready_fd is None:  # a supervisor has checked before it started us
         trio.run(check_apps, settings)
     settings = with_database(settings)
@@ -176,39 +175,6 @@ def with_database(settings: Settings) -> Settings:
             ]
         )
     return replace(settings, database_url=url)
-
-
-def _log(settings: Settings) -> None:
-    """Lines on stderr; JSON lines for log collectors."""
-    form = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
-    logging.basicConfig(level=settings.log_level.upper(), format=form, force=True)
-    for library in ("hpack", "asyncio", "httpcore", "httpx"):  # at debug they tell of every byte
-        logging.getLogger(library).setLevel(max(logging.getLogger().level, logging.WARNING))
-    logging.getLogger("trio.serve_listeners").addFilter(_without_traceback)
-    if settings.log_format == "json":
-        logging.getLogger().handlers[0].setFormatter(JsonLines())
-
-
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """Ten times a second, while descriptors are out: the message says it all."""
-    record.exc_info = None
-    return True
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a record."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "pid": os.getpid(),
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
 
 
 def _exit(code: int) -> None:
