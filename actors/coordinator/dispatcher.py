@@ -9,19 +9,23 @@ from typing import Any
 
 import trio
 
+from actors.coordinator.faulty import Faults
 from actors.coordinator.membership import Link, Membership
 from actors.coordinator.rules import CLAIM, LEAD, PATIENCE, ceiling, round_robin, serves, worth_claiming
 from actors.model.columns import Assignment
-from actors.model.errors import StorageError, StorageTimeout, WritesRefused
+from actors.model.errors import StorageError, StorageRefused, StorageTimeout, StorageUnavailable, WritesRefused
 from actors.model.lease import LeaseTerms
 from actors.model.ports import Claimed, ClaimOffer, DispatchStore, Lane, Posted
 from actors.runtime import chance, probe
+from actors.runtime.supervisor import describe
 
 log = logging.getLogger(__name__)
 
 LANES_AGE = 5.0  # seconds after which lanes are read again though nothing hinted at a new one
 NEW_LANES_AGE = 0.2  # seconds, when something hinted and nothing was found: its lane may be new
 REFUSED_PAUSE = 1.0  # seconds between looks whether a database that is full or read-only takes writes again
+FAULT_PAUSE = 0.2  # seconds after a claim that failed for no reason of the database's
+MOST_ARGS = 1_000_000  # bytes: what fits into a message
 GATHER = 0.005  # seconds: with a backlog, how long a small claim waits to become a larger one
 
 
@@ -56,6 +60,7 @@ class Dispatcher:
         self._held_back = False  # turns wait for a worker that is full for a moment
         self._looked_at = -1e9  # trio time of the last look: whatever wakes it meanwhile, a poll is never put off
         self.claiming: set[bytes] = set()  # keys of claims whose answers are awaited
+        self._faults = Faults()
         self.paused = False  # the coordinator stops: claim nothing more
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
@@ -101,7 +106,7 @@ class Dispatcher:
 
     async def run_once(self) -> bool:
         """One claim for each group of equal workers that has room; whether it is worth going on at once."""
-        if trio.current_time() - self._looked_at >= self._terms.poll:
+        if trio.current_time() >= self._looked_at + self._terms.poll:
             self._hinted = True
             self._looked_at = trio.current_time()  # also when there is nobody to look for
         if self.paused or not len(self._membership) or not (self._hinted or self._backlog or self._doubtful):
@@ -118,7 +123,7 @@ class Dispatcher:
                 full = full or bool(lanes)
                 continue
             turns = self._turns(links, room, now)
-            got, seen = await self._claim(links, lanes, turns) if turns else (0, 0)
+            got, seen = await self._claim_somehow(links, lanes, turns) if turns else (0, 0)
             claimed += got
             if seen >= len(turns):  # more may be due
                 more = True
@@ -147,9 +152,53 @@ class Dispatcher:
             return None
         return 0.0 if link.behind_since is None else now - link.behind_since
 
-    async def _claim(self, links: Sequence[Link], lanes: Sequence[int], turns: Sequence[int]) -> tuple[int, int]:
+    async def _claim_somehow(
+        self, links: Sequence[Link], lanes: Sequence[int], turns: Sequence[int]
+    ) -> tuple[int, int]:
+        """As `_claim`, past a task at which every claim fails."""
+        if self._faults.searching:
+            return await self._search(links, lanes, turns[:1])
+        try:
+            found = await self._claim(links, lanes, turns, chance.key())
+        except (StorageUnavailable, StorageRefused):
+            raise
+        except Exception as error:
+            log.error("a claim failed: %s", describe(error), exc_info=error)
+            self._faults.failed()
+            self._hinted = True  # nothing goes by express meanwhile
+            await trio.sleep(FAULT_PAUSE)
+            return 0, 0
+        self._faults.succeeded()
+        return found
+
+    async def _search(self, links: Sequence[Link], lanes: Sequence[int], turn: Sequence[int]) -> tuple[int, int]:
+        """One task of each lane; the one that fails alone is set aside. Raises what failed when too many were."""
+        for lane in lanes:
+            key = chance.key()
+            try:
+                got, _ = await self._claim(links, [lane], turn, key)
+            except (StorageUnavailable, StorageRefused):
+                raise
+            except Exception as error:
+                if not self._faults.may_set_aside(trio.current_time()):
+                    raise
+                why = f"every claim of this task failed: {describe(error)}"
+                task = await self._store.set_aside(lane, key, [link.session.id for link in links], why)
+                log.critical("task %s is set aside: %s", task, why, exc_info=error)
+                self._faults.found(trio.current_time())
+                self._hinted = True
+                return 0, 0
+            self._faults.succeeded()
+            if got:  # its turn is taken
+                self._hinted = True
+                return got, 0
+        self._faults.gave_up()  # nothing fails any more
+        return 0, 0
+
+    async def _claim(
+        self, links: Sequence[Link], lanes: Sequence[int], turns: Sequence[int], key: bytes
+    ) -> tuple[int, int]:
         """Claims for one group; how many were assigned, and how many were seen to be due."""
-        key = chance.key()
         sessions = [(link.session.id, link.session.epoch) for link in links]
         self.claiming.add(key)
         try:
@@ -182,7 +231,7 @@ class Dispatcher:
 
     def lend(self, names: Collection[str], count: int) -> Loan | None:
         """Room for so many tasks of these names, held until `settle`; None while anything else may be due first."""
-        if self.paused or self._hinted or self._backlog or self._held_back:
+        if self.paused or self._hinted or self._backlog or self._held_back or self._faults.searching:
             return None
         if self._grouped != (self._membership.version, self._lanes_version):
             return None  # somebody has come or gone: what goes to one who has waits for his grace
@@ -210,13 +259,19 @@ class Dispatcher:
             loan.links[turn].held -= 1
         self.claiming.discard(loan.offer.lease_key)
         if posted is not None:
-            self._hand_out(loan.links, posted.shares)
+            try:
+                self._hand_out(loan.links, posted.shares)
+            except ValueError as error:  # they come back when nobody acknowledges them, and are met by a claim
+                log.error("what a submission carried along can't be handed out: %s", error)
         if posted is None or posted.seen >= len(loan.offer.slots):
             self._hinted = True  # more may be due than was lent for
             self._membership.wake()
 
     def _hand_out(self, links: Sequence[Link], shares: Sequence[Claimed]) -> int:
         now, count = trio.current_time(), 0
+        for share in shares:
+            if max(share.assignment.sizes, default=0) > MOST_ARGS:
+                raise ValueError(f"arguments of more than {MOST_ARGS} bytes can't travel: the row was changed by hand")
         for share in shares:
             if probe.armed is not None:
                 _tell_probe(share.assignment)
