@@ -106,7 +106,7 @@ class Pool:
 
     def owns(self, pid: int) -> bool:
         """Whether a backend with this process id serves one of our connections."""
-        return any(connection.get_server_pid() == pid for connection in self._all)
+        return any(not one.is_closed() and one.get_server_pid() == pid for one in self._all)
 
     def terminate(self) -> None:
         """Drops every connection at once."""
@@ -148,7 +148,7 @@ class Pool:
         """Dropping the connection ends whatever `work` waits for; no cancelling that could itself wait."""
         deadline = asyncio.get_running_loop().call_later(limit + SLACK, connection.terminate)
         try:
-            return await (work(connection) if not self._url.pgbouncer else self._in_transaction(connection, work))
+            return await self._on(connection, work)
         except HARMLESS:
             raise
         except BROKEN as error:
@@ -164,6 +164,14 @@ class Pool:
             raise
         finally:
             deadline.cancel()
+
+    async def _on(self, connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
+        try:
+            return await (work(connection) if not self._url.pgbouncer else self._in_transaction(connection, work))
+        except AttributeError as error:
+            if connection.is_closed():  # dropped between two steps of a statement: the driver has no protocol any more
+                raise asyncpg.ConnectionDoesNotExistError(f"the connection was dropped: {error}") from error
+            raise
 
     async def _in_transaction(self, connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Behind a pooler the settings hold for one transaction."""
