@@ -25,6 +25,8 @@ from tests.system.bench.system import System, open_system
 
 START_LIMIT, LOAD_LIMIT = 90.0, 400.0
 JUDGE = "tests.check_history.judge"
+STRAIN = 0.5  # beyond this share of a second without a processor, what depends on time says nothing
+HARD = ("V1: acknowledged", "V1: there is", "V2:", "V3:", "V4:", "V5:", "V6:", "V8:", "V13:", "V18:", "V20:")
 
 
 @dataclass
@@ -89,6 +91,16 @@ async def _run_on(system: System, scenario: Scenario, result: Result) -> None:
         background.cancel_scope.cancel("the run is over")
     await run.write()
     judge(system.history, result, scenario)
+    forgive(result, run.sampler.strain)
+
+
+def forgive(result: Result, strain: float) -> None:
+    """On a machine that starves its processes only what must hold at any speed is a violation."""
+    result.numbers["strain"] = round(strain, 2)
+    hard = [reason for reason in result.reasons if reason.startswith(HARD) or "at once" in reason]
+    if result.verdict == "violated" and strain > STRAIN and not hard:
+        result.verdict = "inconclusive"
+        result.reasons.append(f"the machine was too busy: a process waited for a processor {strain:.0%} of a second")
 
 
 class Run:

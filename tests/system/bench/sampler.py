@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,6 +23,8 @@ class Sampler:
         self._system, self._recorder = system, system.sampler
         self._watched: set[tuple[int, float]] = set()  # process, when it was created
         self._buried: set[int] = set()
+        self._waited: dict[int, tuple[float, float]] = {}
+        self.strain = 0.0  # the largest share of a second for which a process had to wait for a processor
         self._http = httpx.AsyncClient(timeout=2.0, trust_env=False)
 
     async def run(self) -> None:
@@ -92,8 +95,21 @@ class Sampler:
                     threads=process.num_threads(), children=children, zombies=zombies,
                     cpu=round(times.user + times.system, 2),
                 )  # fmt: skip
+                self._strain(process.pid)
         except psutil.Error:
             return
+
+    def _strain(self, pid: int) -> None:
+        """The share of the last second or so for which a process was ready to run, and was not let."""
+        try:
+            waited = int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+        except (OSError, IndexError):
+            return
+        now = time.monotonic()
+        before = self._waited.get(pid)
+        self._waited[pid] = (now, waited)
+        if before is not None and now - before[0] > EVERY / 2:
+            self.strain = max(self.strain, (waited - before[1]) / (now - before[0]))
 
     async def _health(self, name: str) -> None:
         port = self._system.nodes[name].ready.get("http")

@@ -12,7 +12,7 @@ import trio
 from tests.support.postgres import Server
 from tests.system.bench.account import events
 from tests.system.bench.load import Mix
-from tests.system.bench.run import Result, Run, judge, until_final
+from tests.system.bench.run import Result, Run, forgive, judge, until_final
 from tests.system.bench.scenario import CATALOGUE, Scenario, Skipped, nothing
 from tests.system.bench.system import Layout, System, open_system
 
@@ -68,6 +68,7 @@ async def soak(
             background.cancel_scope.cancel("the run is over")
         await run.write()
         judge(system.history, result, whole)
+        forgive(result, run.sampler.strain)
         result.numbers |= {"blows": count, **trend(system.history, result)}
     return result
 
