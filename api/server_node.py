@@ -56,6 +56,7 @@ class ServerNode:
         self.services = Services(
             settings=settings,
             store=store.tasks,
+            schedules=store.schedules,
             submit=self.intake.submit,
             wakeups=store.notifier,
             supervision=self.supervision,

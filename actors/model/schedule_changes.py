@@ -75,3 +75,15 @@ def resumed(schedule: Schedule, now: datetime) -> Schedule:
 def retimed(schedule: Schedule) -> Schedule:
     """With the time zone data of this machine."""
     return replace(schedule, next_slot_at=schedule.next_after(schedule.counted_to))
+
+
+def replaced(
+    schedule: Schedule, definition: Definition, pause: bool | None, now: datetime
+) -> tuple[Schedule, GapEntry | None]:
+    """Another definition, and paused or resumed where somebody says so."""
+    changed, entry = edited(schedule, definition, now)
+    if pause is True and not changed.paused:
+        changed = paused(changed, None, now)
+    elif pause is False:
+        changed = resumed(changed, now)
+    return changed, entry

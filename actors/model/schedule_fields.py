@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from actors.model import zones
 from actors.model.cron import MAX_LENGTH, parse_cron
-from actors.model.fields import Field, Instant, Kind, Seconds, Switch, Text, Whole, object_schema
+from actors.model.fields import Field, Instant, Seconds, Switch, Text, Whole, object_schema
 from actors.model.recurrence import Fold, Gap
 from actors.model.schedule import DEFAULT_CAP, DEFAULT_WINDOW, CatchUp, Definition, Overlap
 from actors.model.schedule_form import TEMPLATE, template_of, time_text
@@ -25,6 +25,10 @@ MOST_REASON = 500  # characters
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", re.ASCII)
 NAME_WANTED = "must have 1 to 100 letters, digits, '.', '_', ':' or '-', and begin with a letter or digit"
 _TIMES_OF_TASKS = {"run_at": "start_at, at or jitter", "delay": "jitter", "expires_at": "catch_up"}
+
+
+def is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,10 @@ SCHEDULE: Mapping[str, Field] = {
     "paused": Field(kind=Switch(), default=False),
     "task": Field(kind=Template(), required=True),
 }
-REASON: Kind = Text(MOST_REASON)
+NAMED = {**SCHEDULE, "name": replace(SCHEDULE["name"], required=False, description="That of the address")}
+CHANGE = {name: replace(field, required=False) for name, field in NAMED.items()}
+PAUSE: Mapping[str, Field] = {"reason": Field(kind=Text(MOST_REASON), nullable=True)}
+SPAN: Mapping[str, Field] = {name: Field(kind=Instant(), required=True) for name in ("from", "until")}
 RULES = ("cron", "every", "at")
 
 
@@ -218,8 +225,7 @@ def _wrong_span(made: Mapping[str, Any], now: datetime) -> list[Wrong]:
 def interval(value: object, now: datetime) -> tuple[tuple[datetime, datetime] | None, list[Wrong]]:
     """Of a backfill: from and until, both of the past."""
     found: list[Wrong] = []
-    fields: Mapping[str, Field] = {name: Field(kind=Instant(), required=True) for name in ("from", "until")}
-    made = read_fields(value, fields, "", found)
+    made = read_fields(value, SPAN, "", found)
     if not found and made["until"] <= made["from"]:
         found.append(Wrong("until", "out_of_range", "must be after from"))
     if not found and made["until"] > now:

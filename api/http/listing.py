@@ -17,9 +17,9 @@ from api.http.reading import unknown_parameter
 LIMIT, MOST = 100, 1_000
 METADATA = 64  # keys that one query may ask for: as many as a task may have
 PARAMETERS = (
-    "state", "name", "queue", "tag", "worker", "created_after", "created_before", "metadata.KEY", "limit", "cursor",
+    "state", "name", "queue", "tag", "worker", "schedule", "created_after", "created_before", "metadata.KEY",
+    "limit", "cursor",
 )  # fmt: skip
-_LATER = frozenset({"schedule"})  # a filter of a later release
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,6 @@ def listing(args: Mapping[str, list[str]]) -> Listing:
             parse: Callable[[str], Any] = _text
         elif name in _PARSERS:
             parse = _PARSERS[name]
-        elif name in _LATER:
-            found.append(_wrong(name, "unsupported", f"this release does not support the filter {name} yet"))
-            continue
         else:
             raise unknown_parameter(name, PARAMETERS)
         if len(given) > 1 and name != "state":
@@ -127,6 +124,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "queue": _text,
     "tag": _text,
     "worker": _text,
+    "schedule": _text,
     "created_after": _time,
     "created_before": _time,
     "limit": _limit,

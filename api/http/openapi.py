@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from actors.model.task import SHOWN_STATES
-from api.http import shapes
+from api.http import schedule_shapes, shapes
 from api.http.access import OPEN
 from api.http.problems import CONTENT_TYPE, FieldProblem
 from api.http.schemas import SENT
@@ -36,6 +36,10 @@ class ProblemJson(TypedDict):
 _SHOWN: Mapping[str, Any] = {
     "TaskShown": shapes.TaskJson, "TaskPage": shapes.TaskPage, "AttemptPage": shapes.AttemptPage,
     "WorkerShown": shapes.WorkerJson, "WorkerPage": shapes.WorkerPage, "CoordinatorPage": shapes.CoordinatorPage,
+    "ScheduleShown": schedule_shapes.ScheduleJson, "SchedulePage": schedule_shapes.SchedulePage,
+    "SlotShown": schedule_shapes.SlotJson, "SlotPage": schedule_shapes.SlotPage,
+    "Preview": schedule_shapes.PreviewPage, "Backfilled": schedule_shapes.BackfillJson,
+    "Deleted": schedule_shapes.DeletedJson,
     "Trees": shapes.TreePage, "Batch": shapes.BatchJson, "Cancelled": shapes.CancelJson, "Stats": shapes.StatsJson,
     "Health": shapes.HealthJson, "Status": shapes.StatusJson, "Version": shapes.VersionJson, "Problem": ProblemJson,
 }  # fmt: skip
@@ -53,14 +57,19 @@ _IDEMPOTENCY = {
     "description": "The same key and body again: 200 with the first answer's task; another body: 422",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }  # fmt: skip
+_PAGE = [
+    _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
+    _query("cursor", {"type": "string", "maxLength": 64}, "next_cursor of the page before; good for the same query"),
+]
 _FILTERS = [
     _query("state", {"type": "string"}, f"One or more, separated by commas: {', '.join(SHOWN_STATES)}"),
     _query("name", TEXT), _query("queue", TEXT), _query("tag", TEXT), _query("worker", TEXT),
+    _query("schedule", TEXT, "The name of the schedule that posted it"),
     _query("created_after", TIME), _query("created_before", TIME),
     _query("metadata.KEY", TEXT, "The value of a metadata key; KEY is any key, the parameter may be there for several"),
-    _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
-    _query("cursor", {"type": "string", "maxLength": 64}, "next_cursor of the page before; good for the same query"),
+    *_PAGE,
 ]  # fmt: skip
+_COUNT = _query("count", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10})
 _WAIT = _query("wait", {"type": "number", "minimum": 0, "maximum": 60}, "Seconds to wait until the task is final")
 _ENDED = _query("ended", {"type": "boolean", "default": False}, "Also those that ended within the hour")
 
@@ -83,6 +92,43 @@ class Operation:
 _BODY = (400, 408, 413, 415, 417, 422)
 _STORE = (503,)
 _V1 = "/api/v1"
+_ONE = f"{_V1}/schedules/{{name}}"
+
+
+def _of_schedules(method: str, path: str, summary: str, answers: Mapping[int, str], **fields: Any) -> Operation:
+    """A route of schedules; what has a body can be wrong in all the ways that bodies can."""
+    body = _BODY if fields.get("body") else (400, 422)
+    problems = {*body, *_STORE, *fields.pop("problems", ())} | ({404} if "{name}" in path else set())
+    return Operation(
+        method=method, path=path, summary=summary, answers=answers, problems=sorted(problems), tag="schedules", **fields
+    )
+
+
+_SCHEDULES = (
+    _of_schedules("post", f"{_V1}/schedules", "Create a schedule", {201: "ScheduleShown"}, body="Schedule",
+                  problems=[409]),
+    _of_schedules("get", f"{_V1}/schedules", "List schedules, the newest first", {200: "SchedulePage"},
+                  parameters=_PAGE),
+    _of_schedules("post", f"{_V1}/schedules/preview", "When a schedule would fire, without storing it",
+                  {200: "Preview"}, body="ScheduleNamed", parameters=[_COUNT]),
+    _of_schedules("get", _ONE, "Get a schedule", {200: "ScheduleShown"}),
+    _of_schedules("put", _ONE, "Create a schedule, or replace its definition", body="ScheduleNamed",
+                  answers={200: "ScheduleShown", 201: "ScheduleShown"}),
+    _of_schedules("patch", _ONE, "Change some of a schedule", {200: "ScheduleShown"}, body="ScheduleChange",
+                  problems=[409]),
+    _of_schedules("delete", _ONE, "Delete a schedule; its tasks stay", {200: "Deleted"}),
+    _of_schedules("post", f"{_ONE}/pause", "Fire nothing until resumed", {200: "ScheduleShown"}, body="Pause",
+                  body_required=False),
+    _of_schedules("post", f"{_ONE}/resume", "Fire again, from now on", {200: "ScheduleShown"}, body="Empty",
+                  body_required=False),
+    _of_schedules("post", f"{_ONE}/trigger", "Fire once, now", {201: "SlotShown"}, body="Empty",
+                  body_required=False, problems=[409]),
+    _of_schedules("post", f"{_ONE}/backfill", "Post the nominal times of the past that have not fired, oldest first",
+                  {200: "Backfilled"}, body="Backfill"),
+    _of_schedules("get", f"{_ONE}/preview", "When it will fire next", {200: "Preview"}, parameters=[_COUNT]),
+    _of_schedules("get", f"{_ONE}/slots", "The ledger of its nominal times, the latest entry first",
+                  {200: "SlotPage"}, parameters=_PAGE),
+)  # fmt: skip
 OPERATIONS: Sequence[Operation] = (
     Operation(method="post", path=f"{_V1}/tasks", summary="Post a task", body="Task", parameters=[_IDEMPOTENCY],
               answers={201: "TaskShown", 200: "TaskShown"}, problems=_BODY + _STORE),
@@ -103,6 +149,7 @@ OPERATIONS: Sequence[Operation] = (
               answers={200: "Cancelled", 202: "Cancelled"}, problems=(404, 409, *_BODY, *_STORE)),
     Operation(method="post", path=f"{_V1}/tasks/{{task_id}}/retry", summary="Post a finished task anew", body="Empty",
               body_required=False, answers={201: "TaskShown"}, problems=(404, 409, *_BODY, *_STORE)),
+    *_SCHEDULES,
     Operation(method="get", path=f"{_V1}/workers", summary="List workers", parameters=[_ENDED], tag="workers",
               answers={200: "WorkerPage"}, problems=(422, *_STORE)),
     Operation(method="get", path=f"{_V1}/workers/{{worker_id}}", summary="Get a worker", tag="workers",
@@ -195,7 +242,7 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
 
 def _answer(status: int, name: str) -> dict[str, Any]:
     headers = {"X-Request-Id": {"schema": {"type": "string"}}}
-    if status == 201 and name == "TaskShown":
+    if status == 201 and name in ("TaskShown", "ScheduleShown"):
         headers["Location"] = {"schema": {"type": "string"}}
     schema = {"$ref": f"#/components/schemas/{name}"} if name else {"type": "string"}
     content = {_JSON if name else "text/plain": {"schema": schema}}

@@ -10,6 +10,7 @@ import msgspec
 
 from actors.model.fields import object_schema
 from actors.model.ports import TaskPatch
+from actors.model.schedule_fields import CHANGE, NAMED, PAUSE, SCHEDULE, SPAN
 from actors.model.submission import PATCH, TASK, read_fields, read_patch, read_task
 from actors.model.task import NewTask
 from actors.model.wrong import Wrong
@@ -18,6 +19,14 @@ from api.http.problems import field_problems, invalid
 SENT: Mapping[str, Mapping[str, Any]] = {
     "Task": object_schema(TASK, "A task to post. null means: as the handler declares, else the default."),
     "Patch": {**object_schema(PATCH, "What to change of a waiting task; at least one field."), "minProperties": 1},
+    "Schedule": object_schema(SCHEDULE, "A schedule: one of cron, every and at says when, task says what."),
+    "ScheduleNamed": object_schema(NAMED, "The same; the name is that of the address."),
+    "ScheduleChange": {
+        **object_schema(CHANGE, "What to change; a new rule replaces the one before."),
+        "minProperties": 1,
+    },
+    "Pause": object_schema(PAUSE, "Why, for whoever asks later."),
+    "Backfill": object_schema(SPAN, "An interval of the past, both ends within it."),
     "Empty": object_schema({}, "Nothing, or an empty object."),
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 import trio
 
 from actors.model.ports import Submitted, TaskStore, Wakeups
+from actors.model.schedule_port import ScheduleStore
 from actors.model.task import NewTask
 from api.http.waiters import Waiters
 from api.settings import Settings
@@ -20,6 +21,7 @@ class Services:
 
     settings: Settings
     store: TaskStore
+    schedules: ScheduleStore
     submit: Callable[[Sequence[NewTask]], Awaitable[list[Submitted | Exception]]]
     wakeups: Wakeups
     supervision: Callable[[], Awaitable[list[dict[str, Any]]]]

@@ -178,7 +178,7 @@ def task_json(task: Task) -> TaskJson:
         "tags": list(task.tags),
         "metadata": dict(task.metadata or {}),
         "unique_key": None,
-        "schedule": None,
+        "schedule": task.schedule,
         "retry_of": None if task.retry_of is None else str(task.retry_of),
         "submitted_by": task.submitted_by,
     }

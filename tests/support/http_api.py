@@ -15,6 +15,7 @@ from api.http.app import create_app
 from api.http.openapi import description
 from api.http.services import Services
 from api.settings import Settings
+from tests.support.fake_schedules import FakeSchedules
 from tests.support.fake_store import FakeStore, FakeWakeups
 
 
@@ -25,6 +26,7 @@ def services(store: FakeStore, wakeups: FakeWakeups | None = None, **changes: An
     given: dict[str, Any] = {
         "settings": Settings(roles=("api",), token="sesame"),
         "store": store,
+        "schedules": FakeSchedules(),
         "submit": store.submit,
         "wakeups": wakeups or FakeWakeups(),
         "supervision": trees,
