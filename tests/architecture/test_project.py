@@ -98,6 +98,7 @@ def _imported(*folders: str, deep: bool = True) -> set[str]:
         for file in (ROOT / folder).glob("**/*.py" if deep else "*.py")
         for node in ast.walk(ast.parse(file.read_text()))
         for name in _targets(node)
+        if not (file.parent / f"{name}.py").exists()  # handlers and what they need are copied to one folder
     }
     homes = importlib.metadata.packages_distributions()
     foreign = modules - set(sys.stdlib_module_names) - OURS
