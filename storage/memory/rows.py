@@ -53,6 +53,7 @@ class TaskRow:
     tags: tuple[str, ...] = ()
     metadata: str = "{}"
     submitted_by: str | None = None
+    schedule_id: int | None = None  # kept; there are no schedules here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

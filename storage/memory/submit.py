@@ -34,19 +34,18 @@ def store(tables: Tables, wakeups: MemoryWakeups, tasks: Sequence[NewTask]) -> l
     """All or nothing; raises BadValue."""
     now = tables.now()
     lanes = [tables.lane(*_kind(task)) for task in tasks]
-    changes, rows = Changes(), []
+    changes = Changes()
+    rows: list[TaskRow | None] = []
     for task, lane in zip(tasks, lanes, strict=True):
-        row = _row(task, tables.next_id("task"), lane, now)
-        key = task.idempotency_key
+        number, key = tables.next_id("task"), task.idempotency_key
+        text(task.args)
+        if key is not None and (key in tables.keys or indexed(key) in changes.keys):
+            rows.append(None)  # nothing else of it is looked at
+            continue
         if key is not None:
-            known = key in tables.keys or indexed(key) in changes.keys
-            rows.append(None if known else row)
-            if known:
-                continue
-            changes.keys[key] = KeyRow(key=key, request_hash=task.request_hash or b"", task_id=row.id, created_at=now)
-        else:
-            rows.append(row)
-        changes.tasks[row.id] = row
+            changes.keys[key] = KeyRow(key=key, request_hash=task.request_hash or b"", task_id=number, created_at=now)
+        row = changes.tasks[number] = _row(task, number, lane, now)
+        rows.append(row)
     tables.apply(changes)
     if any(row is not None and row.run_at <= now for row in rows):
         wakeups.notify("due")
@@ -79,6 +78,7 @@ def _row(task: NewTask, number: int, lane: int, now: datetime) -> TaskRow:
         metadata=stored(json.dumps(dict(task.metadata))),
         retry_of=task.retry_of,
         submitted_by=None if task.submitted_by is None else text(task.submitted_by),
+        schedule_id=task.schedule_id,
     )
 
 

@@ -182,6 +182,7 @@ class MemoryTasks:
             and (where.queue is None or self._tables.queue(lane) == text(where.queue))
             and (where.tag is None or text(where.tag) in row.tags)
             and (where.worker is None or (session is not None and session.worker == text(where.worker)))
+            and where.schedule is None  # no task here is a schedule's
             and (where.created_after is None or row.created_at > where.created_after)
             and (where.created_before is None or row.created_at < where.created_before)
             and (not where.metadata or contains(json.loads(row.metadata), where.metadata))

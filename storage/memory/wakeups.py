@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import trio
 
-TOPICS = ("due", "wishes", "final")
+from storage.notify import TOPICS
 
 
 class MemoryWakeups:
