@@ -35,6 +35,7 @@ class Facts:
     all_final: bool = True
     by_task: dict[int, list[Change]] = field(init=False)
     runs: dict[int, list[Execution]] = field(init=False)
+    claims: dict[tuple[int, int], Change] = field(init=False)  # (task, attempt) → the assignment
     solo: set[tuple[int, int]] = field(init=False)  # (task, attempt) that ran in executors of their own
 
     def __post_init__(self) -> None:
@@ -44,8 +45,8 @@ class Facts:
         for execution in self.history.executions:
             self.runs[execution.task].append(execution)
         alone = {row.id for row in self.rows.values() if row.name == "alone"}
-        claims = [change for change in self.changes if change.new.state == "assigned"]
-        self.solo = {(one.task, one.new.attempt) for one in claims if one.new.crashes >= 2 or one.task in alone}
+        self.claims = {(one.task, one.new.attempt): one for one in self.changes if is_claim(one)}
+        self.solo = {key for key, one in self.claims.items() if one.new.crashes >= 2 or one.task in alone}
 
     def end_of(self, task: int, attempt: int, key: bytes | None) -> Change | None:
         """The change by which this attempt ended in the table."""
@@ -54,3 +55,7 @@ class Facts:
             if old is not None and old.state in HELD and (old.attempt, old.key) == (attempt, key) and not held:
                 return change
         return None
+
+
+def is_claim(change: Change) -> bool:
+    return change.old is not None and change.old.state == "queued" and change.new.state == "assigned"

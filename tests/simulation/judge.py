@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from actors.model.columns import Outcome
 from tests.simulation.audit import FINAL, HELD
-from tests.simulation.facts import Facts
+from tests.simulation.facts import Facts, is_claim
 from tests.simulation.history import Execution, Submission
 from tests.simulation.overlap import overlaps
 
@@ -122,7 +122,7 @@ def attempts(facts: Facts) -> Iterator[str]:
     for task, changes in facts.by_task.items():
         number, keys = 0, set()
         for change in changes:
-            claimed = change.old is not None and change.old.state == "queued" and change.new.state == "assigned"
+            claimed = is_claim(change)
             number += claimed
             if change.new.attempt != number:
                 yield f"task {task} has attempt {change.new.attempt} at {change.at:.3f}, expected {number}"
@@ -136,12 +136,10 @@ def attempts(facts: Facts) -> Iterator[str]:
 def executions(facts: Facts) -> Iterator[str]:
     """What runs was assigned before, and each assignment runs once."""
     for task, runs in facts.runs.items():
-        claims = [change for change in facts.by_task[task] if change.new.state == "assigned"]
-        assigned = {(claim.new.attempt, claim.new.key): claim for claim in claims}
         seen = Counter((run.attempt, run.key) for run in runs)
         for run in runs:
-            claim = assigned.get((run.attempt, run.key))
-            if claim is None or claim.at > run.began:
+            claim = facts.claims.get((task, run.attempt))
+            if claim is None or claim.new.key != run.key or claim.at > run.began:
                 yield f"task {task} attempt {run.attempt} ran on {run.life} without having been assigned"
         for (attempt, _), count in seen.items():
             if count > 1:

@@ -1,0 +1,340 @@
+"""Named scenarios, and `random`, which mixes all of them. Each runs beside the load and ends with its last fault."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+import trio
+
+from tests.simulation.anything import random_fault
+from tests.simulation.database import HOST
+from tests.simulation.facts import Expect
+from tests.simulation.faults import Faults
+from tests.simulation.load import ALL_KINDS, CALM, Mix
+from tests.simulation.nodes import ServerNode, WorkerNode
+
+Script = Callable[[Faults], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    name: str
+    script: Script
+    mix: Mix = field(default_factory=Mix)
+    servers: int = 2
+    schedulers: int = 0
+    workers: int = 3
+    expect: Expect = field(default_factory=Expect)
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(
+    *, kinds: tuple[tuple[float, str], ...] | None = None, tasks: int | None = None, rate: float | None = None,
+    servers: int = 2, schedulers: int = 0, workers: int = 3, expect: Expect | None = None,
+) -> Callable[[Script], Script]:  # fmt: skip
+    def add(script: Script) -> Script:
+        name = script.__name__.removesuffix("_")
+        mix = Mix()
+        if kinds is not None:
+            mix = replace(mix, kinds=kinds)
+        mix = replace(mix, tasks=tasks or mix.tasks, rate=rate or mix.rate)
+        SCENARIOS[name] = Scenario(
+            name=name, script=script, mix=mix, servers=servers, schedulers=schedulers, workers=workers,
+            expect=expect or Expect(),
+        )  # fmt: skip
+        return script
+
+    return add
+
+
+NOTHING_LOST = Expect(repeats=False, crashes=False, overlap=False)
+NO_CRASH = Expect(crashes=False)
+NO_OVERLAP = Expect(overlap=False)
+
+
+def a_worker(faults: Faults) -> WorkerNode:
+    return faults.dice.pick(faults.world.workers)
+
+
+def a_coordinator(faults: Faults) -> ServerNode:
+    return faults.dice.pick(faults.world.coordinators)
+
+
+async def soon(faults: Faults, most: float = 3.0) -> None:
+    await trio.sleep(faults.dice.uniform(0.5, 0.5 + most))
+
+
+@scenario(expect=NOTHING_LOST)
+async def no_fault(faults: Faults) -> None:
+    """The frame itself: nothing happens."""
+
+
+# --- workers ----------------------------------------------------------------------------------------
+
+
+@scenario(expect=NO_OVERLAP)
+async def worker_crash(faults: Faults) -> None:
+    for _ in range(faults.dice.number(1, 3)):
+        await soon(faults)
+        await faults.crash(a_worker(faults), faults.dice.uniform(0.1, 2.0))
+
+
+@scenario(expect=NO_OVERLAP)
+async def worker_power_loss(faults: Faults) -> None:
+    await soon(faults)
+    await faults.crash(a_worker(faults), faults.dice.uniform(0.5, 6.0), silent=True)
+
+
+@scenario(expect=NO_OVERLAP)
+async def worker_crash_anywhere(faults: Faults) -> None:
+    for _ in range(3):
+        await faults.crash_at(a_worker(faults), faults.dice.number(1, 60), faults.dice.uniform(0.1, 1.5), 4.0)
+
+
+@scenario()
+async def worker_freeze(faults: Faults) -> None:
+    """The node stands still; its executors keep the deadline by themselves."""
+    await soon(faults)
+    await faults.freeze(a_worker(faults), faults.dice.uniform(0.5, 8.0), whole=faults.dice.happens(0.5))
+
+
+@scenario()
+async def executor_trouble(faults: Faults) -> None:
+    for _ in range(4):
+        await soon(faults, 1.0)
+        if faults.dice.happens(0.5):
+            await faults.kill_executor(a_worker(faults))
+        else:
+            await faults.block_executor(a_worker(faults), faults.dice.uniform(0.5, 5.0))
+
+
+@scenario(kinds=CALM, expect=NO_CRASH)
+async def drain_under_load(faults: Faults) -> None:
+    await soon(faults)
+    await faults.drain_worker(a_worker(faults))
+    await faults.restart(a_worker(faults), 0.2)
+
+
+@scenario(kinds=CALM, expect=NO_CRASH)
+async def rolling_restart(faults: Faults) -> None:
+    """Every node in turn, stopped as SIGTERM stops it."""
+    await soon(faults, 1.0)
+    for node in faults.world.nodes:
+        await faults.restart(node, faults.dice.uniform(0.05, 0.5))
+
+
+# --- coordinators -----------------------------------------------------------------------------------
+
+
+@scenario(kinds=CALM, expect=NO_CRASH)
+async def coordinator_crash(faults: Faults) -> None:
+    """Workers resume elsewhere with what they run: nobody is convicted."""
+    await soon(faults)
+    await faults.crash(a_coordinator(faults), faults.dice.uniform(0.1, 4.0))
+
+
+@scenario()
+async def coordinator_crash_anywhere(faults: Faults) -> None:
+    for _ in range(3):
+        await faults.crash_at(a_coordinator(faults), faults.dice.number(1, 120), faults.dice.uniform(0.1, 1.5), 4.0)
+
+
+@scenario(servers=3)
+async def coordinator_freeze_and_zombie(faults: Faults) -> None:
+    """It wakes up, and believes that its workers are still its own."""
+    await soon(faults)
+    await faults.freeze(a_coordinator(faults), faults.dice.uniform(1.0, 8.0))
+
+
+@scenario(servers=1, workers=2)
+async def lone_coordinator(faults: Faults) -> None:
+    """Nobody else is there while it is away."""
+    await soon(faults)
+    if faults.dice.happens(0.5):
+        await faults.crash(a_coordinator(faults), faults.dice.uniform(0.5, 5.0), silent=faults.dice.happens(0.5))
+    else:
+        await faults.freeze(a_coordinator(faults), faults.dice.uniform(0.5, 5.0))
+
+
+@scenario(servers=2, schedulers=1)
+async def everything_crashes(faults: Faults) -> None:
+    """All nodes at once, and the database with them."""
+    await soon(faults)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(faults.outage, faults.dice.uniform(0.1, 2.0))
+        for node in faults.world.nodes:
+            nursery.start_soon(faults.crash, node, faults.dice.uniform(0.1, 3.0))
+
+
+# --- the network ------------------------------------------------------------------------------------
+
+
+@scenario()
+async def split_network(faults: Faults) -> None:
+    """Some nodes are on the other side, with or without the database."""
+    await soon(faults)
+    hosts = [node.host for node in faults.world.nodes] + [HOST]
+    side = faults.dice.some(hosts, faults.dice.number(1, len(hosts) // 2))
+    await faults.split(side, faults.dice.uniform(0.5, 7.0))
+
+
+@scenario()
+async def one_way_cut(faults: Faults) -> None:
+    await soon(faults)
+    worker, server = a_worker(faults).host, a_coordinator(faults).host
+    way = faults.dice.pick([(worker, server), (server, worker), (server, HOST), (HOST, server)])
+    await faults.cut([way], faults.dice.uniform(0.5, 7.0), kind="one way")
+
+
+@scenario()
+async def worker_cut_off(faults: Faults) -> None:
+    """One worker, from everybody, one way or both."""
+    await soon(faults)
+    way = faults.dice.pick(["both", "in", "out"])
+    await faults.split([a_worker(faults).host], faults.dice.uniform(0.5, 7.0), way=way)
+
+
+@scenario()
+async def connection_resets(faults: Faults) -> None:
+    for _ in range(8):
+        await trio.sleep(faults.dice.uniform(0.1, 0.8))
+        await faults.reset(a_worker(faults).host, a_coordinator(faults).host)
+
+
+@scenario()
+async def duplicate_messages(faults: Faults) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(faults.repeat_messages, 6.0, 0.4)
+        await trio.sleep(2.0)
+        await faults.reset(a_worker(faults).host, a_coordinator(faults).host)
+
+
+@scenario(expect=NO_CRASH)
+async def slow_network(faults: Faults) -> None:
+    await faults.slow_network(6.0, faults.dice.uniform(0.02, 0.25))
+
+
+@scenario(kinds=CALM, expect=NOTHING_LOST)
+async def lost_hints(faults: Faults) -> None:
+    """Polling alone satisfies every promise."""
+    await faults.lose_hints(8.0)
+
+
+# --- the database -----------------------------------------------------------------------------------
+
+
+@scenario(kinds=CALM, expect=NO_CRASH)
+async def database_restart(faults: Faults) -> None:
+    for _ in range(faults.dice.number(1, 3)):
+        await soon(faults, 1.5)
+        await faults.outage(faults.dice.uniform(0.05, 4.0))
+
+
+@scenario()
+async def database_lost_answers(faults: Faults) -> None:
+    await faults.trouble(6.0, lose_answer=faults.dice.uniform(0.05, 0.4))
+
+
+@scenario()
+async def database_lost_questions(faults: Faults) -> None:
+    await faults.trouble(6.0, lose_question=faults.dice.uniform(0.05, 0.4))
+
+
+@scenario()
+async def database_slow(faults: Faults) -> None:
+    await faults.trouble(6.0, slow=faults.dice.uniform(0.1, 1.5))
+
+
+@scenario(kinds=CALM, expect=NO_CRASH)
+async def database_refuses(faults: Faults) -> None:
+    """As with a full disk: reads are answered, writes are refused."""
+    await soon(faults, 1.5)
+    await faults.trouble(faults.dice.uniform(0.5, 5.0), refuse=faults.dice.pick([0.5, 1.0]))
+
+
+@scenario(kinds=CALM)
+async def database_locked(faults: Faults) -> None:
+    await soon(faults, 1.5)
+    await faults.lock(faults.dice.uniform(0.5, 5.0))
+
+
+@scenario()
+async def coordinator_without_database(faults: Faults) -> None:
+    """One coordinator is cut off from it, and the others are not."""
+    await soon(faults)
+    host = a_coordinator(faults).host
+    ways = faults.dice.pick([[(host, HOST), (HOST, host)], [(host, HOST)], [(HOST, host)]])
+    await faults.cut(ways, faults.dice.uniform(0.5, 7.0))
+
+
+@scenario()
+async def clock_step_back(faults: Faults) -> None:
+    await soon(faults)
+    await faults.step_clock(-faults.dice.uniform(0.5, 30.0), faults.dice.uniform(1.0, 4.0))
+
+
+@scenario()
+async def clock_step_forward(faults: Faults) -> None:
+    await soon(faults)
+    await faults.step_clock(faults.dice.uniform(0.5, 30.0), faults.dice.uniform(1.0, 4.0))
+
+
+# --- tasks and people -------------------------------------------------------------------------------
+
+
+@scenario(kinds=((40, "cancelled"), (20, "cancelled at once"), (10, "stubborn"), (20, "short"), (10, "later")))
+async def cancel_races(faults: Faults) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(faults.trouble, 5.0)
+        await soon(faults, 1.0)
+        await random_fault(faults)
+
+
+@scenario(kinds=((4, "poison"), (4, "kills once"), (60, "short"), (20, "medium")), tasks=30)
+async def poison_task(faults: Faults) -> None:
+    """It kills executor after executor, and its neighbours end well."""
+
+
+@scenario(kinds=((60, "exclusive"), (40, "short")), tasks=30)
+async def exclusive(faults: Faults) -> None:
+    for _ in range(2):
+        await soon(faults, 1.0)
+        await random_fault(faults)
+
+
+@scenario(kinds=((20, "alone"), (60, "short"), (10, "kills once"), (10, "medium")), tasks=30)
+async def solo(faults: Faults) -> None:
+    await soon(faults, 1.0)
+    await random_fault(faults)
+
+
+@scenario(kinds=((100, "short"),), tasks=120, rate=400.0)
+async def flood(faults: Faults) -> None:
+    await trio.sleep(0.2)
+    await random_fault(faults)
+
+
+@scenario(kinds=CALM, expect=NO_CRASH)
+async def operators(faults: Faults) -> None:
+    await soon(faults, 1.0)
+    await faults.pause_worker(a_worker(faults), faults.dice.uniform(0.5, 2.0))
+    await faults.drain_worker(a_worker(faults))
+
+
+# --- anything ---------------------------------------------------------------------------------------
+
+
+@scenario(kinds=ALL_KINDS)
+async def random_(faults: Faults) -> None:
+    """Any faults, at any time, also at once."""
+
+    async def one() -> None:
+        await soon(faults, 5.0)
+        await random_fault(faults)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(faults.dice.number(1, 5)):
+            nursery.start_soon(one)
