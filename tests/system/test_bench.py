@@ -21,6 +21,7 @@ def test_a_starved_machine_excuses_lateness_and_nothing_else(reasons: list[str],
     result = Result("P01", "once", 1, "violated", reasons)
     forgive(result, strain)
     assert result.verdict == verdict
+    assert result.starved == (verdict == "inconclusive")
     assert result.numbers["strain"] == pytest.approx(strain)
 
 

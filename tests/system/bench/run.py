@@ -41,9 +41,10 @@ class Result:
     seconds: float = 0.0
     numbers: dict[str, Any] = field(default_factory=dict)
     judged_by: str = "the bench"
+    starved: bool = False  # the machine was too busy for a verdict
 
     def line(self) -> str:
-        more = "".join(f"\n      {reason}" for reason in self.reasons)
+        more = "".join(f"\n      {reason.splitlines()[0][:300]}" for reason in self.reasons if reason)
         return f"{self.scenario:4} {self.shape:9} seed {self.seed:<5} {self.seconds:5.1f} s  {self.verdict}{more}"
 
 
@@ -99,7 +100,7 @@ def forgive(result: Result, strain: float) -> None:
     result.numbers["strain"] = round(strain, 2)
     hard = [reason for reason in result.reasons if reason.startswith(HARD) or "at once" in reason]
     if result.verdict == "violated" and strain > STRAIN and not hard:
-        result.verdict = "inconclusive"
+        result.verdict, result.starved = "inconclusive", True
         result.reasons.append(f"the machine was too busy: a process waited for a processor {strain:.0%} of a second")
 
 
