@@ -15,6 +15,7 @@ from rich.tree import Tree
 
 _COLOURS = {
     "succeeded": "green", "running": "cyan", "assigned": "cyan", "failed": "red", "quarantined": "red",
+    "fired": "green", "waiting": "cyan", "skipped": "yellow", "gap": "yellow",
     "cancelled": "yellow", "cancelling": "yellow", "expired": "yellow", "retrying": "yellow",
     "alive": "green", "lost": "red", "deaf": "red", "failing": "red", "suspect": "yellow",
     "draining": "yellow", "paused": "yellow", "backing_off": "yellow", "gave_up": "red",
