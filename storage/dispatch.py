@@ -19,6 +19,7 @@ from storage.notify import Notifier
 from storage.outcomes import PostgresOutcomes
 from storage.pool import Pool, never
 from storage.queries import sql
+from storage.sanitize import storable
 from storage.sessions import PostgresSessions
 from storage.submit import Submission
 
@@ -93,6 +94,13 @@ class PostgresDispatch(PostgresOutcomes, PostgresSessions):
                 return await connection.fetch(sql("claimed"), key, [session for session, _ in sessions])
 
         return await self._shares(await self._work.run(read), lease_key)
+
+    async def set_aside(self, lane: int, lease_key: bytes, sessions: Sequence[int], why: str) -> int | None:
+        row = await self._work.fetchrow(
+            sql("set_aside"), lane, uuid.UUID(bytes=lease_key), list(sessions), storable(why)[:2_000]
+        )
+        self._notifier.final()
+        return None if row is None else int(row["id"])
 
     async def _shares(self, rows: Sequence[asyncpg.Record], lease_key: bytes) -> list[Claimed]:
         found = [row for row in rows if row["slot"] is not None]

@@ -156,20 +156,18 @@ class Dispatcher:
         self, links: Sequence[Link], lanes: Sequence[int], turns: Sequence[int]
     ) -> tuple[int, int]:
         """As `_claim`, past a task at which every claim fails."""
-        if self._faults.searching:
+        if self._faults.searching(trio.current_time()):
             return await self._search(links, lanes, turns[:1])
         try:
-            found = await self._claim(links, lanes, turns, chance.key())
+            return await self._claim(links, lanes, turns, chance.key())
         except (StorageUnavailable, StorageRefused):
             raise
         except Exception as error:
             log.error("a claim failed: %s", describe(error), exc_info=error)
-            self._faults.failed()
+            self._faults.failed(trio.current_time())
             self._hinted = True  # nothing goes by express meanwhile
             await trio.sleep(FAULT_PAUSE)
             return 0, 0
-        self._faults.succeeded()
-        return found
 
     async def _search(self, links: Sequence[Link], lanes: Sequence[int], turn: Sequence[int]) -> tuple[int, int]:
         """One task of each lane; the one that fails alone is set aside. Raises what failed when too many were."""
@@ -188,11 +186,9 @@ class Dispatcher:
                 self._faults.found(trio.current_time())
                 self._hinted = True
                 return 0, 0
-            self._faults.succeeded()
             if got:  # its turn is taken
                 self._hinted = True
                 return got, 0
-        self._faults.gave_up()  # nothing fails any more
         return 0, 0
 
     async def _claim(
@@ -231,7 +227,13 @@ class Dispatcher:
 
     def lend(self, names: Collection[str], count: int) -> Loan | None:
         """Room for so many tasks of these names, held until `settle`; None while anything else may be due first."""
-        if self.paused or self._hinted or self._backlog or self._held_back or self._faults.searching:
+        if (
+            self.paused
+            or self._hinted
+            or self._backlog
+            or self._held_back
+            or self._faults.searching(trio.current_time())
+        ):
             return None
         if self._grouped != (self._membership.version, self._lanes_version):
             return None  # somebody has come or gone: what goes to one who has waits for his grace

@@ -199,6 +199,7 @@ class Renewed:
     wishes: Wishes
     server_started: datetime  # pg_postmaster_start_time: a restart resets the quiet period
     history: History | None = None  # None: it does not say
+    clock: float | None = None  # the database's, seconds since the epoch: a step resets the quiet period too
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +244,11 @@ class DispatchStore(Protocol):
 
     async def claimed(self, lease_key: bytes, sessions: Sequence[tuple[int, int]]) -> list[Claimed]:
         """What an earlier claim with unknown outcome got (reads, waiting for locks)."""
+        ...
+
+    async def set_aside(self, lane: int, lease_key: bytes, sessions: Sequence[int], why: str) -> int | None:
+        """Quarantines the one task at which a claim of one task of this lane failed: what the claim got, else the
+        next that is due. Its id; None when there is none."""
         ...
 
     async def complete(self, outcomes: Outcomes) -> list[Verdict]:

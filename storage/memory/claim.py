@@ -114,6 +114,19 @@ class Claims:
                 given[slot] = sorted(rows, key=lambda task: (task.priority, task.run_at, task.id))
         return self._shares(given, lease_key)
 
+    def at_fault(self, lane: int, lease_key: bytes, sessions: Sequence[int]) -> TaskRow | None:
+        """What a claim of one task got, else the next that is due."""
+        got = [task for session in sessions for task in self._tables.held(session) if task.lease_key == lease_key]
+        if got:
+            return next((task for task in got if task.state == "assigned"), None)
+        now = self._tables.now()
+        due = [
+            task
+            for task in self._tables.queued(lane)
+            if task.run_at <= now and (task.expires_at is None or task.expires_at > now)
+        ]
+        return min(due, key=lambda task: (task.priority, task.run_at, task.id), default=None)
+
     def _may_work(self, session: int, epoch: int, margin: float) -> bool:
         row = self._tables.sessions.get(session)
         return (

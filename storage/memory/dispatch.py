@@ -23,6 +23,7 @@ from storage.memory.rows import CoordinatorRow, HandlerRow
 from storage.memory.tables import Changes, Tables
 from storage.memory.values import indexed, later, stored, text
 from storage.memory.wakeups import MemoryWakeups
+from storage.sanitize import storable
 
 DAY = 86_400.0  # seconds
 
@@ -96,6 +97,20 @@ class MemoryDispatch:
         await checkpoint()
         answers = submit.store(self._tables, self._wakeups, tasks)
         return Posted(answers, *self._claims.claim(offer))
+
+    async def set_aside(self, lane: int, lease_key: bytes, sessions: Sequence[int], why: str) -> int | None:
+        await checkpoint()
+        row = self._claims.at_fault(lane, lease_key, sessions)
+        if row is None:
+            return None
+        error = {"type": "Unclaimable", "message": storable(why)[:2_000], "traceback": None}
+        ended = replace(
+            row, state="quarantined", finished_at=self._tables.now(), ack_by=None, exec_until=None,
+            error=stored(json.dumps(error)),
+        )  # fmt: skip
+        self._tables.apply(Changes(tasks={row.id: ended}))
+        self._wakeups.notify("final")
+        return row.id
 
     async def claimed(self, lease_key: bytes, sessions: Sequence[tuple[int, int]]) -> list[Claimed]:
         await checkpoint()

@@ -8,7 +8,7 @@ from storage.memory.values import within
 
 STATES = FINAL | HELD | WAITING
 MOVES = {
-    "queued": {"queued", "assigned", "cancelled", "expired"},
+    "queued": {"queued", "assigned", "cancelled", "expired", "quarantined"},
     "blocked": {"blocked", "queued", "cancelled", "expired"},
     "assigned": STATES - {"blocked", "expired"},
     "running": STATES - {"blocked", "expired", "assigned"},

@@ -159,7 +159,7 @@ CREATE TRIGGER callboard_tasks_legality BEFORE UPDATE ON callboard_tasks FOR EAC
     WHEN (OLD.finished_at IS NOT NULL OR OLD.id <> NEW.id
           OR NEW.attempt <> OLD.attempt + (OLD.state = 'queued' AND NEW.state = 'assigned')::int
           OR CASE OLD.state
-                 WHEN 'queued' THEN NEW.state NOT IN ('queued', 'assigned', 'cancelled', 'expired')
+                 WHEN 'queued' THEN NEW.state NOT IN ('queued', 'assigned', 'cancelled', 'expired', 'quarantined')
                  WHEN 'blocked' THEN NEW.state NOT IN ('blocked', 'queued', 'cancelled', 'expired')
                  ELSE NEW.state IN ('blocked', 'expired') OR OLD.state = 'running' AND NEW.state = 'assigned'
                       OR NEW.state IN ('assigned', 'running')

@@ -15,7 +15,7 @@ STATES = ("blocked", "queued", "assigned", "running", "succeeded", "failed", "ca
 FINAL = STATES[4:]
 MOVES = {
     "blocked": {"blocked", "queued", "cancelled", "expired"},
-    "queued": {"queued", "assigned", "cancelled", "expired"},
+    "queued": {"queued", "assigned", "cancelled", "expired", "quarantined"},
     "assigned": {"assigned", "running", "queued", "succeeded", "failed", "cancelled", "quarantined"},
     "running": {"running", "queued", "succeeded", "failed", "cancelled", "quarantined"},
 }
