@@ -88,6 +88,7 @@ class PostgresSessions:
             ),
             server_started=row["server_started"],
             history=history,
+            clock=row["clock"],
         )
 
     async def _history(self) -> History | None:

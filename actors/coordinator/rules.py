@@ -94,7 +94,8 @@ def worth_claiming(free: int, capacity: int) -> bool:
 class QuietPeriod:
     """May this coordinator convict? Only after the database has answered it without a gap for a while.
 
-    Otherwise every restart of the database, or of the coordinator, would declare everybody dead.
+    Otherwise every restart of the database, or of the coordinator, would declare everybody dead. So would a step of
+    the database's clock: leases that were renewed before it look as if they were over.
     """
 
     length: float
@@ -102,10 +103,15 @@ class QuietPeriod:
     _since: float | None = None
     _last: float | None = None
     _server: object = None
+    _ahead: float | None = None  # of the database's clock before ours
 
-    def answered(self, now: float, server: object) -> None:
-        """A round trip succeeded; `server` changes when the database restarted."""
-        if self._last is None or now - self._last > self.gap or server != self._server:
+    def answered(self, now: float, server: object, clock: float | None = None) -> None:
+        """A round trip succeeded; `server` changes when the database restarted, `clock` is the database's."""
+        stepped = False
+        if clock is not None:
+            stepped = self._ahead is not None and abs(clock - now - self._ahead) > self.gap
+            self._ahead = clock - now
+        if self._last is None or now - self._last > self.gap or server != self._server or stepped:
             self._since = now
         self._last, self._server = now, server
 

@@ -170,7 +170,8 @@ class SessionKeeper:
         now = trio.current_time()
         self._last_answer, self._ok, self.refusal = now, True, None
         history = renewed.history
-        self._quiet.answered(now, (renewed.server_started, history and (history.system, history.timeline)))
+        server = (renewed.server_started, history and (history.system, history.timeline))
+        self._quiet.answered(now, server, renewed.clock)
         if (why := self.acknowledged.seen(history, now, wrote=bool(renewed.sessions))) is not None:
             self._lost_commits(why)
             return

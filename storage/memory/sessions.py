@@ -101,6 +101,7 @@ def renew(
         ),
         server_started=tables.server_started,
         history=history,
+        clock=now.timestamp(),
     )
 
 

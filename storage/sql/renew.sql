@@ -17,5 +17,5 @@ SELECT (SELECT array_agg(session_id) FROM renewed) AS sessions,
        (SELECT array_agg(session_id) FROM renewed WHERE drain_requested) AS drain,
        array_agg(session_id) AS wish_sessions, array_agg(id) AS wish_ids,
        array_agg(attempt) AS wish_attempts, array_agg(lease_key) AS wish_keys,
-       pg_postmaster_start_time() AS server_started
+       pg_postmaster_start_time() AS server_started, extract(epoch FROM clock_timestamp())::float8 AS clock
 FROM wish

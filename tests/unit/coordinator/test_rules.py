@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,6 +89,18 @@ def test_a_restart_of_the_database_begins_the_quiet_period_anew() -> None:
     quiet.failed()
     quiet.answered(6.0, "after")
     assert not quiet.may_convict(7.0)
+
+
+@pytest.mark.parametrize("step", [30.0, -30.0])
+def test_a_step_of_the_databases_clock_begins_the_quiet_period_anew(step: float) -> None:
+    quiet = QuietPeriod(length=3.0)
+    for second in range(5):
+        quiet.answered(float(second), "server", 1000.0 + second + 0.3 * (second % 2))  # answers come sooner and later
+    assert quiet.may_convict(4.0)
+    for second in range(5, 8):
+        quiet.answered(float(second), "server", 1000.0 + second + step)
+        assert not quiet.may_convict(float(second))
+    assert quiet.may_convict(8.0)
 
 
 def test_workers_that_serve_the_same_lanes_share_a_claim() -> None:
