@@ -246,6 +246,11 @@ class DispatchStore(Protocol):
         """What an earlier claim with unknown outcome got (reads, waiting for locks)."""
         ...
 
+    async def set_aside(self, lane: int, lease_key: bytes, sessions: Sequence[int], why: str) -> int | None:
+        """Quarantines the one task at which a claim of one task of this lane failed: what the claim got, else the
+        next that is due. Its id; None when there is none."""
+        ...
+
     async def complete(self, outcomes: Outcomes) -> list[Verdict]:
         """T3-T7, T9, T12, T16, T17: one verdict each, in order; repeatable."""
         ...
