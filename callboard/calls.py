@@ -53,6 +53,7 @@ class Filters(TypedDict, total=False):
     queue: str
     tag: str
     worker: str
+    schedule: str  # the name of the schedule that posted it
     created_after: datetime | str
     created_before: datetime | str
     metadata: Mapping[str, str]
@@ -103,7 +104,7 @@ class Call:
 
 
 def submit(name: Name, args: Mapping[str, Any] | None, options: SubmitOptions, key: str | None) -> Call:
-    body = encode({"name": name_of(name), "args": dict(args or {}), **_plain(options)})
+    body = encode({"name": name_of(name), "args": dict(args or {}), **plain(options)})
     return Call(method="POST", path="/tasks", body=body, headers=_headers(key))
 
 
@@ -115,7 +116,7 @@ def batches(items: Iterable[Mapping[str, Any]]) -> Iterator[Call]:
     part: list[bytes] = []
     size = 0
     for item in items:
-        one = encode({**_plain(item), "name": name_of(item["name"])})
+        one = encode({**plain(item), "name": name_of(item["name"])})
         if part and (len(part) == MAX_BATCH or size + len(one) > MAX_BATCH_BYTES):
             yield _batch(part)
             part, size = [], 0
@@ -136,7 +137,7 @@ def get(task: Task | str | int, wait: float = 0.0) -> Call:
 
 
 def page(filters: Filters, cursor: str | None, limit: int) -> Call:
-    query = {name: str(value) for name, value in _plain(filters).items() if name != "metadata"}
+    query = {name: str(value) for name, value in plain(filters).items() if name != "metadata"}
     query |= {f"metadata.{name}": value for name, value in filters.get("metadata", {}).items()}
     query["limit"] = str(limit)
     if cursor is not None:
@@ -170,7 +171,8 @@ def encode(value: Any) -> bytes:
     return body
 
 
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+def plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Times and spans in JSON's types. Raises ValueError for a time without a zone."""
     return {name: _plain_value(name, value) for name, value in options.items()}
 
 

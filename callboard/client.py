@@ -16,6 +16,7 @@ import httpx
 
 from callboard import calls
 from callboard.calls import Call, Filters, Ids, Name, Patience, SubmitOptions, Task
+from callboard.schedules import AsyncSchedules, Schedules
 
 _PAGE = 200
 
@@ -62,6 +63,7 @@ class Client:
     ) -> None:
         self._settings = _Settings(url, token, timeout, retry_for)
         self._http = httpx.Client(**self._settings.httpx, transport=transport)
+        self.schedules = Schedules(self._call)
 
     def __enter__(self) -> Self:
         return self
@@ -149,6 +151,7 @@ class AsyncClient:
     ) -> None:
         self._settings = _Settings(url, token, timeout, retry_for)
         self._http = httpx.AsyncClient(**self._settings.httpx, transport=transport)
+        self.schedules = AsyncSchedules(self._call)
 
     async def __aenter__(self) -> Self:
         return self
