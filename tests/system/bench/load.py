@@ -127,11 +127,15 @@ class Load:
         assert answer.is_success, answer.text
         ids = [int(one) for one in answer.json()["ids"]]
         for task in ids:
-            op = self._next()
-            self._record("submit_invoke", op=op, key=f"crowd-{task}", body_hash="crowd", name="nap")
-            self._record("submit_ok", op=op, task=task)
-            self.submitted[task] = "crowd"
+            self.asked_for(task, f"crowd-{task}")
         return ids
+
+    def asked_for(self, task: int, key: str) -> None:
+        """A task that a schedule of this client's made."""
+        op = self._next()
+        self._record("submit_invoke", op=op, key=key, body_hash="schedule", name="nap")
+        self._record("submit_ok", op=op, task=task)
+        self.submitted[task] = "schedule"
 
     async def cancel(self, task: int) -> bool:
         """Whether it was answered."""

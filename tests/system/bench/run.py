@@ -130,6 +130,7 @@ class Run:
                 struck.set()
         if limit.cancelled_caught:
             raise RuntimeError(f"load and blows were not over within {LOAD_LIMIT:g} s")
+        await scenario.after(self.stage)
         await until_final(system, scenario.final_within)
         await self.load.read_all()
         await scenario.check(self.stage)

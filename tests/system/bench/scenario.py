@@ -56,6 +56,7 @@ class Scenario:
     title: str
     hit: Step
     heal: Step = nothing
+    after: Step = nothing  # when load and blows are over, before everything must be final
     check: Step = nothing  # when everything is final: what is asserted beyond the judge's invariants
     before: Step = nothing  # before any node is started
     prepare: Step = nothing  # before the load begins

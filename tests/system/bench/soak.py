@@ -26,7 +26,7 @@ def blows() -> list[Scenario]:
     """What may strike a system that goes on: nothing that needs a system of its own kind."""
     return [
         one for one in CATALOGUE.values()
-        if one.group in "ABCEF" and one.layout == LAYOUT and one.prepare is nothing
+        if one.group in "ABCEF" and one.layout == LAYOUT and one.prepare is nothing and one.after is nothing
         and one.before is nothing and one.missing() is None
         and one.id not in ("P69",)
     ]  # fmt: skip

@@ -44,6 +44,7 @@ class Layout:
     workers: int = 3
     slots: int = 4
     executors: int = 1
+    schedulers: int = 1  # the front, and so many coordinators less one
     profile: str = "fast"  # terms that hold on a machine with other things to do
     namespaces: bool = False  # workers live in network namespaces of their own
     settings: dict[str, Any] = field(default_factory=dict)  # of every node
@@ -133,9 +134,13 @@ class System:
             self.ports[name] = node.ready["http"]
             return
         await self.cluster.server(
-            name, "coordinator", **settings, callboard_grpc_port=self.addresses[name][1],
+            name, self._roles(name), **settings, callboard_grpc_port=self.addresses[name][1],
             callboard_host=self.behind, callboard_advertise=self.addresses[name][0],
         )  # fmt: skip
+
+    def _roles(self, coordinator: str) -> str:
+        schedules = coordinator in self.layout.coordinator_names[: self.layout.schedulers - 1]
+        return "scheduler,coordinator" if schedules else "coordinator"
 
     @property
     def behind(self) -> str:

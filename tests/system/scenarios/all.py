@@ -3,6 +3,27 @@
 from __future__ import annotations
 
 from tests.system.bench.scenario import CATALOGUE
-from tests.system.scenarios import clocks, database, failpoints, measured, network, pressure, processes, stopping
+from tests.system.scenarios import (
+    clocks,
+    database,
+    failpoints,
+    measured,
+    network,
+    pressure,
+    processes,
+    schedules,
+    stopping,
+)
 
-__all__ = ["CATALOGUE", "clocks", "database", "failpoints", "measured", "network", "pressure", "processes", "stopping"]
+__all__ = [
+    "CATALOGUE",
+    "clocks",
+    "database",
+    "failpoints",
+    "measured",
+    "network",
+    "pressure",
+    "processes",
+    "schedules",
+    "stopping",
+]
