@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import trio
 from tests.system.bench.system import System
 
 EVERY, CLOCK_EVERY, FIND_EVERY = 1.0, 0.1, 0.2
+WINDOW = 3  # looks
 
 
 class Sampler:
@@ -23,8 +25,8 @@ class Sampler:
         self._system, self._recorder = system, system.sampler
         self._watched: set[tuple[int, float]] = set()  # process, when it was created
         self._buried: set[int] = set()
-        self._waited: dict[int, tuple[float, float]] = {}
-        self.strain = 0.0  # the largest share of a second for which a process had to wait for a processor
+        self._waited: dict[int, deque[tuple[float, float]]] = {}
+        self.strain = 0.0  # the largest share of a window for which a process had to wait for a processor
         self._http = httpx.AsyncClient(timeout=2.0, trust_env=False)
 
     async def run(self) -> None:
@@ -100,16 +102,21 @@ class Sampler:
             return
 
     def _strain(self, pid: int) -> None:
-        """The share of the last second or so for which a process was ready to run, and was not let."""
+        """The share of some seconds for which a process was ready to run, and was not let."""
         try:
             waited = int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
         except (OSError, IndexError):
             return
         now = time.monotonic()
-        before = self._waited.get(pid)
-        self._waited[pid] = (now, waited)
-        if before is not None and now - before[0] > EVERY / 2:
-            self.strain = max(self.strain, (waited - before[1]) / (now - before[0]))
+        looks = self._waited.setdefault(pid, deque(maxlen=WINDOW + 1))
+        looks.append((now, waited))
+        if len(looks) > WINDOW:
+            self.strain = max(self.strain, (waited - looks[0][1]) / (now - looks[0][0]))
+
+    def calm(self) -> None:
+        """What strained the machine until now does not count: everybody was starting."""
+        self.strain = 0.0
+        self._waited.clear()
 
     async def _health(self, name: str) -> None:
         port = self._system.nodes[name].ready.get("http")
