@@ -19,6 +19,7 @@ from actors.runtime.aio import open_loop
 from actors.runtime.process_mark import this_process
 from actors.runtime.supervisor import RestartPolicy, Run, keep_running
 from actors.runtime.tree import TreeNode
+from actors.scheduler.backlog import Backlog
 from actors.scheduler.cron import Cron
 from actors.scheduler.intake import Intake
 from actors.scheduler.janitor import Janitor
@@ -51,6 +52,8 @@ class ServerNode:
         self.settings, self.root, self.store = settings, root, store
         self.id = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self.intake = Intake(store.tasks)
+        self.intake.backlog = backlog = Backlog(store.tasks)
+        self._watch_backlog = backlog.run
         self.health = ServerHealth(store, settings.lease)
         self.stopping = trio.Event()
         self.services = Services(
@@ -175,6 +178,7 @@ class ServerNode:
             await nursery.start(partial(run_scheduler, self.intake, janitor, scheduler, cron=cron))
         else:
             await nursery.start(run_intake, self.intake, scheduler)
+        await self._keep(nursery, scheduler, "backlog", self._watch_backlog)
         scheduler.enter("running")
         self.ports["grpc"] = await self._keep(nursery, self.root, "grpc server", self._serve_grpc)
         if self.settings.has("coordinator"):
@@ -218,6 +222,7 @@ class ServerNode:
             tasks=self.store.tasks,
             submit=self.intake.submit,
             wait_final=self.wait_final,
+            schedules=self.store.schedules,
             supervision=lambda: [self.own_tree()],
             healthy=lambda: self.health.ready()[0],
             token=self.settings.token,

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 from actors.model.errors import NotFound
+from actors.model.ports import FullQueues
+from actors.model.task import DEFAULT_QUEUE
 from actors.model.worker import CoordinatorView, WorkerView
 from storage.notify import Notifier
 from storage.pool import Pool
@@ -26,6 +28,11 @@ class PostgresOverview:
             " AND w.lease_until > clock_timestamp() AND h.name = ANY (w.handlers)) AS live FROM callboard_handlers h"
         )
         return {row["name"]: row["live"] for row in rows}
+
+    async def full_queues(self, limit: int) -> FullQueues:
+        rows = await self._pool.fetch_fitted(sql("full_queues"), limit, DEFAULT_QUEUE)
+        lanes = {(row["name"], row["given"]): row["queue"] for row in rows}
+        return FullQueues(frozenset(lanes.values()), lanes)
 
     async def stats(self) -> dict[str, Any]:
         waiting = await self._pool.fetch_fitted(sql("count_waiting"), COUNTED)

@@ -59,8 +59,15 @@ class Pool:
     """At most `size` connections with one statement limit. Trio-flavoured; `open_pool` makes it."""
 
     def __init__(
-        self, url: DatabaseUrl, name: str, size: int, statement_limit: float, settings: Mapping[str, str] | None = None
+        self,
+        url: DatabaseUrl,
+        name: str,
+        size: int,
+        statement_limit: float,
+        settings: Mapping[str, str] | None = None,
+        acquire_limit: float = ACQUIRE_LIMIT,
     ) -> None:
+        self._acquire_limit = url.pool_timeout or acquire_limit
         self._url, self.name, self._size, self._limit = url, name, size, statement_limit
         self._settings = dict(settings or {})
         self._free: list[Connection] = []  # newest last: what is rarely needed grows old and is not kept busy
@@ -180,7 +187,7 @@ class Pool:
             return await work(connection)
 
     async def _wait_turn(self) -> None:
-        limit = self._url.pool_timeout or ACQUIRE_LIMIT
+        limit = self._acquire_limit
         try:
             async with asyncio.timeout(limit):
                 await self._turn.acquire()
@@ -220,10 +227,16 @@ class Pool:
 
 @asynccontextmanager
 async def open_pool(
-    url: DatabaseUrl, *, name: str, size: int, statement_limit: float, settings: Mapping[str, str] | None = None
+    url: DatabaseUrl,
+    *,
+    name: str,
+    size: int,
+    statement_limit: float,
+    settings: Mapping[str, str] | None = None,
+    acquire_limit: float = ACQUIRE_LIMIT,
 ) -> AsyncIterator[Pool]:
     """Trio-flavoured; inside the loop. Connects lazily: an absent database is no reason not to start."""
-    pool = Pool(url, name, size, statement_limit, settings)
+    pool = Pool(url, name, size, statement_limit, settings, acquire_limit)
     try:
         yield pool
     finally:

@@ -18,6 +18,7 @@ from storage.url import parse_url
 
 CONNECTIONS = 12  # of one node, beside the one that listens, unless the URL says otherwise
 CONTROL_LIMIT, WORK_LIMIT, API_LIMIT = 2.0, 5.0, 10.0  # seconds a statement
+API_WAIT = 1.0  # seconds that a request waits for a connection
 
 
 class PostgresTaskStore(PostgresTasks, PostgresOverview):
@@ -74,7 +75,9 @@ async def open_store(
             url, name="control", size=control_size, statement_limit=CONTROL_LIMIT, settings=STEADY_PLANS
         ) as control,
         open_pool(url, name="work", size=work_size, statement_limit=WORK_LIMIT, settings=STEADY_PLANS) as work,
-        open_pool(url, name="api", size=api_size, statement_limit=API_LIMIT, settings=STEADY_PLANS) as api,
+        open_pool(
+            url, name="api", size=api_size, statement_limit=API_LIMIT, settings=STEADY_PLANS, acquire_limit=API_WAIT
+        ) as api,
     ):
         notifier = Notifier(url, listen, api, (control, work, api))
         lanes, api_lanes = Lanes(work), Lanes(api)

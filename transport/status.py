@@ -20,6 +20,7 @@ TABLE: tuple[tuple[type[Exception], Status], ...] = (
     (errors.NotFound, Status.NOT_FOUND),
     (errors.Conflict, Status.FAILED_PRECONDITION),
     (errors.IdempotencyConflict, Status.ALREADY_EXISTS),
+    (errors.QueueFull, Status.RESOURCE_EXHAUSTED),
     (errors.StorageTimeout, Status.DEADLINE_EXCEEDED),
     (errors.StorageUnavailable, Status.UNAVAILABLE),
     (errors.StorageRefused, Status.INTERNAL),

@@ -25,6 +25,7 @@ from actors.runtime import probe
 log = logging.getLogger(__name__)
 
 HELLO_LIMIT = 5.0  # seconds from the stream's opening to Hello
+MAX_LINKS = 10_000  # workers of one coordinator
 STUCK_LIMIT = 5.0  # seconds that a stream may take nothing of what waits for it
 
 
@@ -97,6 +98,9 @@ class LinkActor:
             raise Refused("the first message of a link must be Hello, within 5 s", retry=False)
         if (reason := refusal(hello, self._desk.token)) is not None:
             raise Refused(reason, retry=False)
+        links = self._desk.membership
+        if len(links) >= MAX_LINKS and links.get(hello.session) is None:
+            raise Refused(f"this coordinator has {len(links)} workers: add another coordinator", retry=True)
         worker = self._with_peer_address(hello.worker)
         try:
             found = await self._unless_gone(hello, worker)

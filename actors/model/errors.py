@@ -16,6 +16,7 @@
     ├── ActorCrashed              the actor crashed while the question was open
     ├── RestartLimitReached       a supervisor gave up
     ├── ConfigurationError        exit 78; carries every problem at once
+    ├── QueueFull                 as much waits in the queue as may wait; try again later
     ├── Conflict                  the state does not allow it
     ├── NotFound
     ├── AccessDenied              the token is missing or wrong
@@ -93,6 +94,10 @@ class ConfigurationError(CallboardError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+
+class QueueFull(CallboardError):
+    """As many tasks wait in the queue as may wait; nothing was stored, try again later."""
 
 
 class Conflict(CallboardError):

@@ -72,6 +72,14 @@ class TaskRoute:
     key: bytes | None  # SHA-256 of the worker's session secret: what the api signs routes with
 
 
+@dataclass(frozen=True, slots=True)
+class FullQueues:
+    """Queues that take no more, and what leads into them."""
+
+    queues: frozenset[str] = frozenset()
+    lanes: Mapping[tuple[str, str | None], str] = field(default_factory=dict)  # (handler, given queue) → queue
+
+
 class TaskStore(Protocol):
     """Tasks, as clients see them."""
 
@@ -111,6 +119,10 @@ class TaskStore(Protocol):
 
     async def final_among(self, task_ids: Sequence[int]) -> set[int]:
         """Those of the ids that are final (or gone): one statement for everybody who waits."""
+        ...
+
+    async def full_queues(self, limit: int) -> FullQueues:
+        """Those in which `limit` tasks or more wait."""
         ...
 
     async def known_handlers(self) -> dict[str, bool]:

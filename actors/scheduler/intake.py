@@ -18,6 +18,7 @@ from actors.model.ports import Submitted, TaskStore
 from actors.model.task import NewTask
 from actors.runtime import probe
 from actors.runtime.mailbox import Address, Reply, drain_into
+from actors.scheduler.backlog import Backlog
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +45,13 @@ class Intake:
     def __init__(self, store: TaskStore, *, limit: float = 10.0) -> None:
         self._store, self._limit = store, limit
         self.address = Address[Submit](self.CAPACITY)
+        self.backlog: Backlog | None = None
         self.express: Express | None = None  # of a coordinator in this process
 
     async def submit(self, tasks: Sequence[NewTask]) -> Answers:
-        """One answer a task, after the commit. Raises StorageUnavailable when it can't be stored now."""
+        """One answer a task, after the commit. Raises StorageUnavailable when it can't be stored now, QueueFull."""
+        if self.backlog is not None:
+            self.backlog.check(tasks)
         message = Submit(tasks)
         try:
             self.address.tell_nowait(message)

@@ -9,6 +9,7 @@ import os
 from api.settings import Settings
 
 PLAIN = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
+LINE = 8_192  # bytes
 QUIET = ("hpack", "asyncio", "httpcore", "httpx")  # at debug they tell of every byte
 # Names and messages come from clients: none of them may begin a line, or speak to a terminal.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)} | {
@@ -31,7 +32,7 @@ class PlainLines(logging.Formatter):
     """Line breaks, those of tracebacks too, are written as a backslash and an n."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).translate(_CONTROLS)
+        return shortened(super().format(record).translate(_CONTROLS), LINE)
 
 
 class JsonLines(logging.Formatter):
@@ -47,7 +48,26 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False).translate(_JSON_BREAKS)
+        whole, most = _as_json(line), LINE // 2
+        while len(whole.encode(errors="replace")) > LINE and most > 100:  # escapes take more than what they stand for
+            for name in line.keys() & {"message", "exception"}:
+                line[name] = shortened(str(line[name]), most)
+            whole, most = _as_json(line), most // 2
+        return whole
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False).translate(_JSON_BREAKS)
+
+
+def shortened(text: str, most: int) -> str:
+    """At most so many bytes: the beginning and the end."""
+    data = text.encode(errors="replace")
+    if len(data) <= most:
+        return text
+    mark = b" [...] "
+    half = (most - len(mark)) // 2
+    return (data[:half] + mark + data[-half:]).decode(errors="ignore")
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

@@ -18,6 +18,7 @@ from actors.model.errors import (
     IdempotencyConflict,
     MailboxClosed,
     NotFound,
+    QueueFull,
     StorageRefused,
     StorageUnavailable,
 )
@@ -103,6 +104,8 @@ def problem_of(error: BaseException) -> Problem:
             return Problem(status=422, code="idempotency_conflict", detail=str(error))
         case BadValue():
             return invalid([FieldProblem(field=error.field, code="invalid", detail=error.detail)])
+        case QueueFull():
+            return Problem(status=429, code="queue_full", detail=str(error), headers={"Retry-After": "5"})
         case StorageUnavailable() | ActorCrashed() | MailboxClosed():
             log.info("answered 503: %s", error)
             return unavailable()

@@ -10,6 +10,7 @@ from typing import Any
 from trio.lowlevel import checkpoint
 
 from actors.model.errors import NotFound
+from actors.model.ports import FullQueues
 from actors.model.worker import CoordinatorView, WorkerView
 from storage.memory.retention import expire, prune, prune_sessions
 from storage.memory.rows import FINAL, HELD, OPEN, SessionRow
@@ -38,6 +39,15 @@ class MemoryOverview:
             for name in row.handlers
         }
         return {name: name in live for name in self._tables.handlers}
+
+    async def full_queues(self, limit: int) -> FullQueues:
+        await checkpoint()
+        full = frozenset(one["name"] for one in self._queues() if one["depth"] >= limit)
+        lanes = self._tables.lanes.values()
+        found = {
+            (lane.name, lane.queue): self._tables.queue(lane) for lane in lanes if self._tables.queue(lane) in full
+        }
+        return FullQueues(full, found)
 
     async def stats(self) -> dict[str, Any]:
         await checkpoint()

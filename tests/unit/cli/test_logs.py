@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-from api.cli.logs import PLAIN, JsonLines, PlainLines
+from api.cli.logs import LINE, PLAIN, JsonLines, PlainLines
 
 
 def record(message: str, *args: object) -> logging.LogRecord:
@@ -29,3 +29,17 @@ def test_json_lines_keep_all_of_it() -> None:
     assert line["message"] == "task evil\n\u2028 failed"
     assert line["level"] == "error"
     assert "second" in line["exception"]
+
+
+def test_a_line_has_at_most_eight_kibibytes_and_keeps_both_ends() -> None:
+    for part in ("x", "\x00", "é", '"', "\n"):
+        long = record("begin %s end", part * 100_000)
+        plain, line = PlainLines(PLAIN).format(long), JsonLines().format(long)
+        assert len(plain.encode()) <= LINE
+        assert len(line.encode()) <= LINE
+        assert "begin" in plain
+        assert plain.endswith("ValueError: first\\nsecond")
+        told = json.loads(line)
+        assert told["message"].startswith("begin")
+        assert told["message"].endswith("end")
+        assert told["exception"].endswith("first\nsecond")

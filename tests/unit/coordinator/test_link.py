@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from actors.coordinator import link as link_module
 from actors.coordinator.completer import Completer
 from actors.coordinator.failing import FIRST, LEAST
 from actors.coordinator.link import STUCK_LIMIT, Desk, LinkActor
@@ -324,3 +326,19 @@ async def test_what_is_said_before_welcome_is_heard(autojump_clock: MockClock) -
         here.store.answers.set()
         await peer.expect(wire.Welcome)
         assert (await peer.expect(wire.HeartbeatReply)).sequence == 4
+
+
+async def test_a_coordinator_takes_so_many_workers_and_those_it_has_may_come_back(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert link_module.MAX_LINKS == 10_000
+    monkeypatch.setattr(link_module, "MAX_LINKS", 2)
+    async with office() as here:
+        await here.signed_in("a")
+        _, link = await here.signed_in("b")
+        third = here.connect()
+        await third.say.send(hello("c"))
+        refusal = await third.expect(wire.Reject)
+        assert refusal.retry
+        assert "add another coordinator" in refusal.reason
+        await here.signed_in("b", session=link.session.id)
