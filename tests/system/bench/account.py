@@ -127,7 +127,10 @@ def _together(runs: list[Interval]) -> float:
 
 
 def failovers(history: Path) -> list[float]:
-    """From each blow to a worker to the next start of each task that it ran then, in seconds."""
+    """From each blow to a worker to the next start of each task that it ran then, in seconds.
+
+    First attempts only: who was lost twice waits for a second, and gets an executor of its own.
+    """
     runs: dict[int, list[Interval]] = defaultdict(list)
     for one in intervals(history):
         runs[one.task].append(one)
@@ -136,10 +139,10 @@ def failovers(history: Path) -> list[float]:
         if fault["event"] != "fault_on" or fault["kind"] not in ("visible_death", "silent"):
             continue
         for mine in runs.values():
-            struck = [
-                one for one in mine if one.worker == fault["target"] and one.start < fault["t"] <= (one.end or 2**62)
-            ]
-            later = [one.start for one in mine if struck and one.start > fault["t"]]
+            first = next((one for one in mine if one.attempt == 1 and one.worker == fault["target"]), None)
+            if first is None or not first.start < fault["t"] <= (first.end or 2**62):
+                continue
+            later = [one.start for one in mine if one.start > fault["t"]]
             if later:
                 found.append(round((min(later) - fault["t"]) / 1e9, 2))
     return sorted(found)
