@@ -57,7 +57,7 @@ def new_task_to_wire(task: NewTask) -> wire.NewTask:
 
 def new_task_from_wire(message: wire.NewTask, now: datetime) -> NewTask:
     """Raises BadValue, which names the first wrong field."""
-    args = _json("args", message.args) if message.args else {}
+    args = json_value("args", message.args) if message.args else {}
     value = _as_json(message, args)
     found = list(unstorable({name: one for name, one in value.items() if name != "args"}, "", search=True))
     key = message.idempotency_key
@@ -70,13 +70,13 @@ def new_task_from_wire(message: wire.NewTask, now: datetime) -> NewTask:
             submitted_by=message.submitted_by,
         )  # fmt: skip
     if task is None:
-        raise _bad(found)
+        raise bad(found)
     return task
 
 
 def submitter(name: str | None) -> str | None:
     """Raises BadValue."""
-    return None if name is None else str(_read(SUBMITTER, "submitted_by", name))
+    return None if name is None else str(read(SUBMITTER, "submitted_by", name))
 
 
 def _as_json(message: wire.NewTask, args: Any) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _as_json(message: wire.NewTask, args: Any) -> dict[str, Any]:
         if given is not None:
             value[name] = given
     if message.backoff is not None:
-        value["backoff"] = _json("backoff", message.backoff)
+        value["backoff"] = json_value("backoff", message.backoff)
     if message.exclusive:
         value["exclusive"] = True
     if message.tags:
@@ -99,7 +99,7 @@ def _as_json(message: wire.NewTask, args: Any) -> dict[str, Any]:
     return value
 
 
-def _json(field: str, text: str) -> Any:
+def json_value(field: str, text: str) -> Any:
     raw = text.encode()
     try:
         value = loads(raw, "the text")
@@ -107,22 +107,22 @@ def _json(field: str, text: str) -> Any:
         raise BadValue(field, error.detail) from None
     found = list(unstorable(value, field, search=suspicious(raw)))
     if found:
-        raise _bad(found)
+        raise bad(found)
     return value
 
 
-def _bad(found: Sequence[Wrong]) -> BadValue:
+def bad(found: Sequence[Wrong]) -> BadValue:
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return BadValue(found[0].field, found[0].detail + more)
 
 
-def _read(kind: Kind, field: str, value: Any) -> Any:
+def read(kind: Kind, field: str, value: Any) -> Any:
     """Raises BadValue."""
     found: list[Wrong] = []
     made = kind.read(value, field, found)
     found += unstorable(value, field, search=True)
     if found:
-        raise _bad(found)
+        raise bad(found)
     return made
 
 
@@ -154,6 +154,7 @@ def task_to_wire(task: Task) -> wire.Task:
         metadata=dict(task.metadata),
         retry_of=task.retry_of or 0,
         submitted_by=task.submitted_by or "",
+        schedule=task.schedule or "",
     )
 
 
@@ -163,7 +164,7 @@ def task_as_dict(message: wire.Task) -> dict[str, Any]:
     shown: dict[str, Any] = {name: getattr(message, name) for name in names}
     for name in ("args", "result", "error", "progress"):
         shown[name] = json.loads(shown[name]) if shown[name] else None
-    for name in (*(one for one in names if one.endswith("_at")), "worker", "submitted_by", "retry_of"):
+    for name in (*(one for one in names if one.endswith("_at")), "worker", "submitted_by", "retry_of", "schedule"):
         shown[name] = shown[name] or None
     return shown
 
@@ -179,26 +180,32 @@ def filter_from_wire(message: wire.ListTasksRequest) -> TaskFilter:
         queue=_optional("queue", message.queue),
         tag=_optional("tag", message.tag),
         worker=_optional("worker", message.worker),
+        schedule=_optional("schedule", message.schedule),
         created_after=_optional("created_after", message.created_after, Instant()),
         created_before=_optional("created_before", message.created_before, Instant()),
-        metadata=_read(_WANTED, "metadata", dict(message.metadata)),
+        metadata=read(_WANTED, "metadata", dict(message.metadata)),
     )
 
 
 def _optional(field: str, value: str | None, kind: Kind = _FILTER) -> Any:
-    return None if value is None else _read(kind, field, value)
+    return None if value is None else read(kind, field, value)
 
 
 def page_from_wire(message: wire.ListTasksRequest) -> tuple[int, int | None]:
     """(limit, only ids below this). Raises BadValue."""
-    limit: int = _read(Whole(1, MAX_PAGE), "limit", message.limit or DEFAULT_PAGE)
-    if not message.cursor:
-        return limit, None
-    if not (message.cursor.isascii() and message.cursor.isdigit() and int(message.cursor[:20]) < MAX_ID):
+    return page(message.limit, message.cursor)
+
+
+def page(limit: int, cursor: str, field: str = "limit") -> tuple[int, int | None]:
+    """The same, from its parts; 0 and an empty text stand for none."""
+    most: int = read(Whole(1, MAX_PAGE), field, limit or DEFAULT_PAGE)
+    if not cursor:
+        return most, None
+    if not (cursor.isascii() and cursor.isdigit() and int(cursor[:20]) < MAX_ID):
         raise BadValue("cursor", "must be a next_cursor that was given")
-    return limit, int(message.cursor)
+    return most, int(cursor)
 
 
 def task_id(value: int) -> int:
-    made: int = _read(Whole(1, MAX_ID - 1), "id", value)
+    made: int = read(Whole(1, MAX_ID - 1), "id", value)
     return made

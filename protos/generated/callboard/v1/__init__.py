@@ -7,12 +7,15 @@ __all__ = (
     "Accepted",
     "Assign",
     "Attempts",
+    "BackfillScheduleReply",
+    "BackfillScheduleRequest",
     "Cancel",
     "CancelTaskReply",
     "CancelTaskRequest",
     "CoordinatorBase",
     "CoordinatorMessage",
     "CoordinatorStub",
+    "DeleteScheduleReply",
     "Drain",
     "DrainRequest",
     "Draining",
@@ -25,6 +28,10 @@ __all__ = (
     "Hello",
     "LargeResult",
     "LeaseTerms",
+    "ListSchedulesReply",
+    "ListSchedulesRequest",
+    "ListSlotsReply",
+    "ListSlotsRequest",
     "ListTasksReply",
     "ListTasksRequest",
     "NewTask",
@@ -32,14 +39,22 @@ __all__ = (
     "OutcomesCommitted",
     "Pause",
     "PauseRequest",
+    "PauseScheduleRequest",
     "Payload",
     "PayloadKey",
+    "PreviewScheduleReply",
+    "PreviewScheduleRequest",
+    "Previewed",
     "Progress",
+    "PutScheduleRequest",
     "Reject",
     "RetryTaskReply",
     "RetryTaskRequest",
+    "Schedule",
+    "ScheduleName",
     "SchedulerBase",
     "SchedulerStub",
+    "Slot",
     "Started",
     "Stored",
     "SubmitReply",
@@ -197,6 +212,39 @@ default_message_pool.register_message("callboard.v1", "Attempts", Attempts)
 
 
 @dataclass(eq=False, repr=False)
+class BackfillScheduleReply(betterproto2.Message):
+    posted: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
+
+    waiting: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    one after the other, as the schedule's overlap wants it
+    """
+
+    already: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    had fired, or wait already
+    """
+
+
+default_message_pool.register_message("callboard.v1", "BackfillScheduleReply", BackfillScheduleReply)
+
+
+@dataclass(eq=False, repr=False)
+class BackfillScheduleRequest(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    start: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    both within the interval, and past
+    """
+
+    until: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("callboard.v1", "BackfillScheduleRequest", BackfillScheduleRequest)
+
+
+@dataclass(eq=False, repr=False)
 class Cancel(betterproto2.Message):
     attempts: "Attempts | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
 
@@ -258,6 +306,14 @@ class CoordinatorMessage(betterproto2.Message):
 
 
 default_message_pool.register_message("callboard.v1", "CoordinatorMessage", CoordinatorMessage)
+
+
+@dataclass(eq=False, repr=False)
+class DeleteScheduleReply(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message("callboard.v1", "DeleteScheduleReply", DeleteScheduleReply)
 
 
 @dataclass(eq=False, repr=False)
@@ -520,6 +576,60 @@ default_message_pool.register_message("callboard.v1", "LeaseTerms", LeaseTerms)
 
 
 @dataclass(eq=False, repr=False)
+class ListSchedulesReply(betterproto2.Message):
+    items: "list[Schedule]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    next_cursor: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    empty: this was the last page
+    """
+
+
+default_message_pool.register_message("callboard.v1", "ListSchedulesReply", ListSchedulesReply)
+
+
+@dataclass(eq=False, repr=False)
+class ListSchedulesRequest(betterproto2.Message):
+    limit: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
+    """
+    1 to 500; 0: 50
+    """
+
+    cursor: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    next_cursor of the page before
+    """
+
+
+default_message_pool.register_message("callboard.v1", "ListSchedulesRequest", ListSchedulesRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ListSlotsReply(betterproto2.Message):
+    items: "list[Slot]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    next_cursor: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("callboard.v1", "ListSlotsReply", ListSlotsReply)
+
+
+@dataclass(eq=False, repr=False)
+class ListSlotsRequest(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    limit: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    1 to 500; 0: 50
+    """
+
+    cursor: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("callboard.v1", "ListSlotsRequest", ListSlotsRequest)
+
+
+@dataclass(eq=False, repr=False)
 class ListTasksReply(betterproto2.Message):
     items: "list[Task]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
 
@@ -566,6 +676,11 @@ class ListTasksRequest(betterproto2.Message):
     cursor: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
     """
     next_cursor of the page before
+    """
+
+    schedule: "str | None" = betterproto2.field(11, betterproto2.TYPE_STRING, optional=True)
+    """
+    name of the schedule that posted it
     """
 
 
@@ -738,6 +853,16 @@ default_message_pool.register_message("callboard.v1", "PauseRequest", PauseReque
 
 
 @dataclass(eq=False, repr=False)
+class PauseScheduleRequest(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    reason: "str | None" = betterproto2.field(2, betterproto2.TYPE_STRING, optional=True)
+
+
+default_message_pool.register_message("callboard.v1", "PauseScheduleRequest", PauseScheduleRequest)
+
+
+@dataclass(eq=False, repr=False)
 class Payload(betterproto2.Message):
     args: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
 
@@ -762,6 +887,50 @@ default_message_pool.register_message("callboard.v1", "PayloadKey", PayloadKey)
 
 
 @dataclass(eq=False, repr=False)
+class Previewed(betterproto2.Message):
+    slot_at: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    run_at: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    with jitter
+    """
+
+    dst: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    "", "shifted", "repeated"
+    """
+
+    skipped: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    why it will not fire; empty: it will
+    """
+
+
+default_message_pool.register_message("callboard.v1", "Previewed", Previewed)
+
+
+@dataclass(eq=False, repr=False)
+class PreviewScheduleReply(betterproto2.Message):
+    items: "list[Previewed]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("callboard.v1", "PreviewScheduleReply", PreviewScheduleReply)
+
+
+@dataclass(eq=False, repr=False)
+class PreviewScheduleRequest(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    count: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    1 to 500; 0: 50
+    """
+
+
+default_message_pool.register_message("callboard.v1", "PreviewScheduleRequest", PreviewScheduleRequest)
+
+
+@dataclass(eq=False, repr=False)
 class Progress(betterproto2.Message):
     ids: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
     """
@@ -780,6 +949,19 @@ class Progress(betterproto2.Message):
 
 
 default_message_pool.register_message("callboard.v1", "Progress", Progress)
+
+
+@dataclass(eq=False, repr=False)
+class PutScheduleRequest(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    definition: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    JSON: the body of PUT /api/v1/schedules/{name}
+    """
+
+
+default_message_pool.register_message("callboard.v1", "PutScheduleRequest", PutScheduleRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -814,6 +996,102 @@ class RetryTaskRequest(betterproto2.Message):
 
 
 default_message_pool.register_message("callboard.v1", "RetryTaskRequest", RetryTaskRequest)
+
+
+@dataclass(eq=False, repr=False)
+class Schedule(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    definition: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    JSON, every field
+    """
+
+    version: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    of the definition; rises with each change
+    """
+
+    paused: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+
+    paused_reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+
+    next_slot_at: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    empty: paused, or there will be no more
+    """
+
+    last_slot_at: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+
+    created_at: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+
+    updated_at: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("callboard.v1", "Schedule", Schedule)
+
+
+@dataclass(eq=False, repr=False)
+class ScheduleName(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("callboard.v1", "ScheduleName", ScheduleName)
+
+
+@dataclass(eq=False, repr=False)
+class Slot(betterproto2.Message):
+    id: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+
+    slot_at: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    the nominal time; of a gap: the first in it
+    """
+
+    kind: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    nominal, trigger, backfill
+    """
+
+    state: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    fired, waiting, skipped, gap
+    """
+
+    reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    why it was skipped
+    """
+
+    task: "int" = betterproto2.field(6, betterproto2.TYPE_INT64)
+    """
+    0: none
+    """
+
+    run_at: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    with jitter
+    """
+
+    dst: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+
+    version: "int" = betterproto2.field(9, betterproto2.TYPE_UINT32)
+    """
+    of the schedule that decided
+    """
+
+    count: "int" = betterproto2.field(10, betterproto2.TYPE_INT64)
+    """
+    nominal times of a gap; else 1
+    """
+
+    until: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
+    """
+    the last one of a gap
+    """
+
+
+default_message_pool.register_message("callboard.v1", "Slot", Slot)
 
 
 @dataclass(eq=False, repr=False)
@@ -967,6 +1245,11 @@ class Task(betterproto2.Message):
     """
 
     submitted_by: "str" = betterproto2.field(23, betterproto2.TYPE_STRING)
+
+    schedule: "str" = betterproto2.field(24, betterproto2.TYPE_STRING)
+    """
+    name of the schedule that posted it; empty: none
+    """
 
 
 default_message_pool.register_message("callboard.v1", "Task", Task)
@@ -1348,6 +1631,214 @@ class SchedulerStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def put_schedule(
+        self,
+        message: "PutScheduleRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "Schedule":
+        """
+        Creates a schedule, or replaces its definition; the same definition again changes nothing, so it may be repeated.
+        Whether it is paused stays as it is, unless the definition says so.
+        """
+
+        return await self._unary_unary(
+            "/callboard.v1.Scheduler/PutSchedule",
+            message,
+            Schedule,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def get_schedule(
+        self,
+        message: "ScheduleName",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "Schedule":
+
+        return await self._unary_unary(
+            "/callboard.v1.Scheduler/GetSchedule",
+            message,
+            Schedule,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list_schedules(
+        self,
+        message: "ListSchedulesRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ListSchedulesReply":
+        """
+        Newest first.
+        """
+
+        return await self._unary_unary(
+            "/callboard.v1.Scheduler/ListSchedules",
+            message,
+            ListSchedulesReply,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def delete_schedule(
+        self,
+        message: "ScheduleName",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "DeleteScheduleReply":
+        """
+        Its tasks stay.
+        """
+
+        return await self._unary_unary(
+            "/callboard.v1.Scheduler/DeleteSchedule",
+            message,
+            DeleteScheduleReply,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def pause_schedule(
+        self,
+        message: "PauseScheduleRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "Schedule":
+        """
+        Fires nothing until resumed.
+        """
+
+        return await self._unary_unary(
+            "/callboard.v1.Scheduler/PauseSchedule",
+            message,
+            Schedule,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def resume_schedule(
+        self,
+        message: "ScheduleName",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "Schedule":
+        """
+        Fires again from now on: nothing of the pause.
+        """
+
+        return await self._unary_unary(
+            "/callboard.v1.Scheduler/ResumeSchedule",
+            message,
+            Schedule,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def trigger_schedule(
+        self,
+        message: "ScheduleName",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "Slot":
+        """
+        One slot now, paused or not. FAILED_PRECONDITION where the schedule's overlap refuses it. Not to be repeated blindly.
+        """
+
+        return await self._unary_unary(
+            "/callboard.v1.Scheduler/TriggerSchedule",
+            message,
+            Slot,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def backfill_schedule(
+        self,
+        message: "BackfillScheduleRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "BackfillScheduleReply":
+        """
+        Posts the nominal times of a past interval that have not fired, oldest first; may be repeated.
+        """
+
+        return await self._unary_unary(
+            "/callboard.v1.Scheduler/BackfillSchedule",
+            message,
+            BackfillScheduleReply,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def preview_schedule(
+        self,
+        message: "PreviewScheduleRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "PreviewScheduleReply":
+        """
+        When it will fire next.
+        """
+
+        return await self._unary_unary(
+            "/callboard.v1.Scheduler/PreviewSchedule",
+            message,
+            PreviewScheduleReply,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list_slots(
+        self,
+        message: "ListSlotsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ListSlotsReply":
+        """
+        What became of its nominal times, the latest entry first.
+        """
+
+        return await self._unary_unary(
+            "/callboard.v1.Scheduler/ListSlots",
+            message,
+            ListSlotsReply,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 class WorkerLinkStub(betterproto2_grpclib.ServiceStub):
     """
@@ -1571,6 +2062,74 @@ class SchedulerBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def put_schedule(self, message: "PutScheduleRequest") -> "Schedule":
+        """
+        Creates a schedule, or replaces its definition; the same definition again changes nothing, so it may be repeated.
+        Whether it is paused stays as it is, unless the definition says so.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def get_schedule(self, message: "ScheduleName") -> "Schedule":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def list_schedules(self, message: "ListSchedulesRequest") -> "ListSchedulesReply":
+        """
+        Newest first.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def delete_schedule(self, message: "ScheduleName") -> "DeleteScheduleReply":
+        """
+        Its tasks stay.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def pause_schedule(self, message: "PauseScheduleRequest") -> "Schedule":
+        """
+        Fires nothing until resumed.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def resume_schedule(self, message: "ScheduleName") -> "Schedule":
+        """
+        Fires again from now on: nothing of the pause.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def trigger_schedule(self, message: "ScheduleName") -> "Slot":
+        """
+        One slot now, paused or not. FAILED_PRECONDITION where the schedule's overlap refuses it. Not to be repeated blindly.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def backfill_schedule(self, message: "BackfillScheduleRequest") -> "BackfillScheduleReply":
+        """
+        Posts the nominal times of a past interval that have not fired, oldest first; may be repeated.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def preview_schedule(self, message: "PreviewScheduleRequest") -> "PreviewScheduleReply":
+        """
+        When it will fire next.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def list_slots(self, message: "ListSlotsRequest") -> "ListSlotsReply":
+        """
+        What became of its nominal times, the latest entry first.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def __rpc_submit(self, stream: "grpclib.server.Stream[SubmitRequest, SubmitReply]") -> None:
         request = await stream.recv_message()
         assert request is not None
@@ -1599,6 +2158,72 @@ class SchedulerBase(betterproto2_grpclib.ServiceBase):
         request = await stream.recv_message()
         assert request is not None
         response = await self.retry(request)
+        await stream.send_message(response)
+
+    async def __rpc_put_schedule(self, stream: "grpclib.server.Stream[PutScheduleRequest, Schedule]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.put_schedule(request)
+        await stream.send_message(response)
+
+    async def __rpc_get_schedule(self, stream: "grpclib.server.Stream[ScheduleName, Schedule]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.get_schedule(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_schedules(
+        self, stream: "grpclib.server.Stream[ListSchedulesRequest, ListSchedulesReply]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_schedules(request)
+        await stream.send_message(response)
+
+    async def __rpc_delete_schedule(self, stream: "grpclib.server.Stream[ScheduleName, DeleteScheduleReply]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.delete_schedule(request)
+        await stream.send_message(response)
+
+    async def __rpc_pause_schedule(self, stream: "grpclib.server.Stream[PauseScheduleRequest, Schedule]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.pause_schedule(request)
+        await stream.send_message(response)
+
+    async def __rpc_resume_schedule(self, stream: "grpclib.server.Stream[ScheduleName, Schedule]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.resume_schedule(request)
+        await stream.send_message(response)
+
+    async def __rpc_trigger_schedule(self, stream: "grpclib.server.Stream[ScheduleName, Slot]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.trigger_schedule(request)
+        await stream.send_message(response)
+
+    async def __rpc_backfill_schedule(
+        self, stream: "grpclib.server.Stream[BackfillScheduleRequest, BackfillScheduleReply]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.backfill_schedule(request)
+        await stream.send_message(response)
+
+    async def __rpc_preview_schedule(
+        self, stream: "grpclib.server.Stream[PreviewScheduleRequest, PreviewScheduleReply]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.preview_schedule(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_slots(self, stream: "grpclib.server.Stream[ListSlotsRequest, ListSlotsReply]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_slots(request)
         await stream.send_message(response)
 
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
@@ -1632,6 +2257,66 @@ class SchedulerBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 RetryTaskRequest,
                 RetryTaskReply,
+            ),
+            "/callboard.v1.Scheduler/PutSchedule": grpclib.const.Handler(
+                self.__rpc_put_schedule,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                PutScheduleRequest,
+                Schedule,
+            ),
+            "/callboard.v1.Scheduler/GetSchedule": grpclib.const.Handler(
+                self.__rpc_get_schedule,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ScheduleName,
+                Schedule,
+            ),
+            "/callboard.v1.Scheduler/ListSchedules": grpclib.const.Handler(
+                self.__rpc_list_schedules,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListSchedulesRequest,
+                ListSchedulesReply,
+            ),
+            "/callboard.v1.Scheduler/DeleteSchedule": grpclib.const.Handler(
+                self.__rpc_delete_schedule,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ScheduleName,
+                DeleteScheduleReply,
+            ),
+            "/callboard.v1.Scheduler/PauseSchedule": grpclib.const.Handler(
+                self.__rpc_pause_schedule,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                PauseScheduleRequest,
+                Schedule,
+            ),
+            "/callboard.v1.Scheduler/ResumeSchedule": grpclib.const.Handler(
+                self.__rpc_resume_schedule,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ScheduleName,
+                Schedule,
+            ),
+            "/callboard.v1.Scheduler/TriggerSchedule": grpclib.const.Handler(
+                self.__rpc_trigger_schedule,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ScheduleName,
+                Slot,
+            ),
+            "/callboard.v1.Scheduler/BackfillSchedule": grpclib.const.Handler(
+                self.__rpc_backfill_schedule,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                BackfillScheduleRequest,
+                BackfillScheduleReply,
+            ),
+            "/callboard.v1.Scheduler/PreviewSchedule": grpclib.const.Handler(
+                self.__rpc_preview_schedule,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                PreviewScheduleRequest,
+                PreviewScheduleReply,
+            ),
+            "/callboard.v1.Scheduler/ListSlots": grpclib.const.Handler(
+                self.__rpc_list_slots,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListSlotsRequest,
+                ListSlotsReply,
             ),
         }
 
