@@ -281,6 +281,8 @@ class Executor:
     def look_after(self, now: float) -> None:
         """One round of it."""
         late = self.books.overdue(now, self._limits.cancel_grace)
+        if late and self._take_rest():  # this process may have been late, and not they
+            late = self.books.overdue(now, self._limits.cancel_grace)
         if late:
             self._kill(f"was killed because {len(late)} attempts did not leave", late)
         elif self.silent_for(now) > self._limits.stall:
@@ -292,6 +294,11 @@ class Executor:
             self._send(frames.Ping(self._pings))
             if self._asked_at is None:
                 self._asked_at = now
+
+    def _take_rest(self) -> bool:
+        """Takes what was sent and not read yet; False when there was nothing, or nothing of use."""
+        data = self._child.receive_rest() if self._child is not None else b""
+        return bool(data) and self._take_all(data)
 
     def _kill(self, trouble: str, sentenced: dict[int, Outcome]) -> None:
         if self._child is not None and self._trouble is None:

@@ -75,7 +75,9 @@ class SimChild:
         self._at: float | None = None  # the deadline that the loop knows
         self._refusal: CancelReason | None = None
         self._cutter = frames.Cutter()
-        self._send, self._receive = trio.open_memory_channel[bytes](100_000)
+        self._unread = bytearray()  # as in a socket: whoever comes first reads it
+        self._readable = trio.Event()
+        self._closed = False  # by the node
         self._code: int | None = None
         self._exited = trio.Event()
         self._missed: deque[bytes] = deque()  # frames that a blocked loop has not read
@@ -97,18 +99,16 @@ class SimChild:
         await trio.sleep_forever()
 
     async def receive(self) -> bytes:
-        try:
-            return await self._receive.receive()
-        except trio.EndOfChannel:
-            return b""
+        await trio.lowlevel.checkpoint()
+        while not self._unread and self._code is None:
+            self._readable = trio.Event()
+            await self._readable.wait()
+        return self.receive_rest()
 
     def receive_rest(self) -> bytes:
-        found = b""
-        while True:
-            try:
-                found += self._receive.receive_nowait()
-            except (trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
-                return found
+        found = bytes(self._unread)
+        self._unread.clear()
+        return found
 
     def kill(self) -> None:
         self.exit(SIGKILL)
@@ -124,7 +124,7 @@ class SimChild:
         return self._code
 
     def close(self) -> None:
-        self._receive.close()
+        self._closed = True
 
     # --- the process --------------------------------------------------------------------------------
 
@@ -167,16 +167,17 @@ class SimChild:
             if attempt.scope is not None:
                 attempt.scope.cancel("the process has ended")
         self._queue.clear()
-        self._send.close()
+        self._readable.set()
         self._exited.set()
         self._machine.freezer.thaw(self.name)
 
     def _say(self, frame: frames.ToNode) -> None:
-        if self._code is None:
-            try:
-                self._send.send_nowait(frames.encode(frame))
-            except trio.BrokenResourceError:
-                self.exit(0)  # the node is gone
+        if self._code is not None:
+            return
+        if self._closed:
+            self.exit(0)  # the node is gone
+        self._unread += frames.encode(frame)
+        self._readable.set()
 
     def _read(self, data: bytes) -> None:
         for body in self._cutter.feed(data):
@@ -321,5 +322,7 @@ class SimChild:
         self._staff()
 
     def _report_start(self, attempt: Attempt) -> None:
-        if not attempt.ended and not self.stands_still:
+        if self.stands_still:
+            self._timeline.after(0.25, partial(self._report_start, attempt))
+        elif not attempt.ended:
             self._say(frames.Started([attempt.id]))

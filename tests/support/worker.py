@@ -89,7 +89,8 @@ class FakeChild:
         self.killed = False
         self.begun: int | None = None
         self.deadline: float | None = None
-        self._send, self._receive = trio.open_memory_channel[bytes](10_000)
+        self._unread = bytearray()  # as in a socket: whoever comes first reads it
+        self._readable = trio.Event()
         self._cutter = frames.Cutter()
         self._code: int | None = None
         self._exited = trio.Event()
@@ -117,7 +118,11 @@ class FakeChild:
 
     def say(self, frame: frames.ToNode) -> None:
         if self._code is None:
-            self._send.send_nowait(frames.encode(frame))
+            self.write(frames.encode(frame))
+
+    def write(self, data: bytes) -> None:
+        self._unread += data
+        self._readable.set()
 
     def finish(self, *ids: int, kind: Outcome = Outcome.SUCCEEDED, body: bytes = b"null") -> None:
         for task in ids:
@@ -127,25 +132,23 @@ class FakeChild:
     def exit(self, code: int) -> None:
         if self._code is None:
             self._code = code
-            self._send.close()
+            self._readable.set()
             self._exited.set()
 
     async def pump(self) -> None:
         await trio.sleep_forever()
 
     async def receive(self) -> bytes:
-        try:
-            return await self._receive.receive()
-        except trio.EndOfChannel:
-            return b""
+        await trio.lowlevel.checkpoint()
+        while not self._unread and self._code is None:
+            self._readable = trio.Event()
+            await self._readable.wait()
+        return self.receive_rest()
 
     def receive_rest(self) -> bytes:
-        found = b""
-        while True:
-            try:
-                found += self._receive.receive_nowait()
-            except (trio.WouldBlock, trio.EndOfChannel):
-                return found
+        found = bytes(self._unread)
+        self._unread.clear()
+        return found
 
     def kill(self) -> None:
         self.killed = True
@@ -157,7 +160,7 @@ class FakeChild:
         return self._code
 
     def close(self) -> None:
-        self._receive.close()
+        self._unread.clear()
 
 
 class Children:

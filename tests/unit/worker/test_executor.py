@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from actors.model.columns import SOLO, Outcome
 from actors.model.errors import ConfigurationError, RestartLimitReached
@@ -160,6 +161,21 @@ async def test_a_handler_that_ignores_its_cancel_is_killed_after_the_grace(autoj
         await notes.wait_ended(1, 2)
         assert 2.0 <= trio.current_time() - began < 2.2
         assert notes.ended == {1: Outcome.CANCELLED, 2: Outcome.RELEASED}
+
+
+async def test_what_left_in_time_is_not_killed_by_a_node_that_was_late_itself(autojump_clock: MockClock) -> None:
+    """The node stood still over the end of the grace; the outcome waits in the socket."""
+    children = Children()
+    async with a_crew(children) as (crew, notes):
+        for task in range(1, 21):
+            crew.assign(an_assignment(task, key=bytes([task]) * 16))
+            crew.cancel([task], "cancelled")
+            await settle()
+            children[0].finish(task, kind=Outcome.CANCELLED)
+            autojump_clock.jump(5)
+            await notes.wait_ended(task)
+        assert not children[0].killed
+        assert set(notes.ended.values()) == {Outcome.CANCELLED}
 
 
 async def test_at_the_end_of_the_lease_the_grace_is_short(autojump_clock: Any) -> None:
@@ -330,7 +346,7 @@ async def test_bytes_that_are_no_frames_end_the_executor(autojump_clock: Any) ->
     children = Children()
     async with a_crew(children) as (crew, notes):
         crew.assign(an_assignment(1))
-        children[0]._send.send_nowait(b"\x00\x00\x00\x02\xc1\xc1")
+        children[0].write(b"\x00\x00\x00\x02\xc1\xc1")
         await notes.wait_ended(1)
         assert notes.ended == {1: Outcome.CRASHED}
         assert children[0].killed
