@@ -7,38 +7,34 @@ the other. Several schedulers share the work: what one has locked, the others pa
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Any
-
-import asyncpg
+from datetime import datetime
 
 from actors.model import zones
-from actors.model.errors import BadValue, Conflict, NotFound
-from actors.model.firing import PAUSED, Firing, GapEntry, Planned, Previous, decide_trigger
-from actors.model.schedule import MICROSECOND, Definition, Health, Overlap, Schedule, Slot, SlotKind
+from actors.model.errors import Conflict
+from actors.model.firing import PAUSED, Firing, GapEntry, Planned
+from actors.model.schedule import Definition, Health, Schedule, Slot, SlotKind
 from actors.model.schedule_changes import created, retimed
 from actors.model.schedule_changes import paused as pause_of
-from actors.model.schedule_form import lane_key, time_text
-from actors.model.schedule_port import Backfilled, Change, Fired, Plan
+from actors.model.schedule_form import lane_key
+from actors.model.schedule_port import Change, Fired, Plan
 from storage.connect import Connection
 from storage.lanes import Lanes
 from storage.notify import Notifier
-from storage.pool import Pool, never
+from storage.pool import Pool
 from storage.queries import sql
-from storage.schedule_firing import Channels, Told, enter, give_up_waiting, post
+from storage.schedule_firing import Told, enter, give_up_waiting, post
+from storage.schedule_requests import NAMED, PostgresSlotRequests, announce, locked_row, previous_of, unknown
 from storage.schedule_rows import SLOT_COLUMNS, a_schedule, a_slot, definition_text, saved
 
 DELETED = "the schedule was deleted"
-_NAMED = " WHERE s.name = $1 AND s.deleted_at IS NULL"
 
 
-class PostgresSchedules:
+class PostgresSchedules(PostgresSlotRequests):
     """The ScheduleStore port."""
 
     def __init__(self, pool: Pool, lanes: Lanes, notifier: Notifier) -> None:
-        self._pool, self._lanes, self._notifier = pool, lanes, notifier
-        self._channels = Channels(*(notifier.channel(topic) for topic in ("due", "wishes", "schedules")))
+        super().__init__(pool, notifier)
+        self._lanes = lanes
 
     # --- for people -------------------------------------------------------------------------------
 
@@ -63,7 +59,7 @@ class PostgresSchedules:
                 stored = await self._locked(connection, name)
                 if fresh is None and not (again and stored.definition == definition):
                     raise Conflict(f"there is a schedule {name}: PUT replaces it, PATCH changes it")
-                await self._announce(connection)
+                await announce(connection, self._channels)
                 return stored
 
         made = await self._pool.run(work)
@@ -84,7 +80,7 @@ class PostgresSchedules:
                 if after.paused and not before.paused:
                     await give_up_waiting(connection, [before.id], PAUSED)
                 await connection.execute(sql("save_schedules"), *saved([(before, after)], lane))
-                await self._announce(connection)
+                await announce(connection, self._channels)
                 return after
 
         made = await self._pool.run(work)
@@ -92,7 +88,7 @@ class PostgresSchedules:
         return made
 
     async def get(self, name: str) -> Schedule | None:
-        row = await self._pool.fetchrow(sql("schedule") + _NAMED, name)
+        row = await self._pool.fetchrow(sql("schedule") + NAMED, name)
         return None if row is None else a_schedule(row)
 
     async def find(self, *, limit: int, before_id: int | None) -> list[Schedule]:
@@ -116,65 +112,7 @@ class PostgresSchedules:
                 return again or gone is not None
 
         if not await self._pool.run(work):
-            raise _unknown(name)
-
-    async def trigger(self, name: str) -> Slot:
-        async def work(connection: Connection) -> tuple[Slot, Told]:
-            async with connection.transaction():
-                row = await self._locked_row(connection, name)
-                schedule = a_schedule(row)
-                [previous] = await self._previous(connection, [schedule])
-                now = _between_nominal_times(await connection.fetchval("SELECT clock_timestamp()"))
-                firing = decide_trigger(schedule, now, previous)
-                if firing.skip:
-                    raise Conflict(f"{name} was not triggered: {firing.skip[0].reason}")
-                lanes = {schedule.id: row["lane_id"]}
-                told = await enter(connection, [firing], lanes, SlotKind.TRIGGER, self._channels)
-                await self._announce(connection)
-                slot = await connection.fetchrow(
-                    f"SELECT {SLOT_COLUMNS} FROM callboard_schedule_slots"
-                    " WHERE schedule_id = $1 AND slot_at = $2 AND state <> 'gap'",
-                    schedule.id,
-                    now,
-                )
-                assert slot is not None
-                return a_slot(slot), told
-
-        slot, told = await self._pool.run(work, repeatable=never)
-        told.tell(self._notifier)
-        self._notifier.notify("schedules")
-        return slot
-
-    async def backfill(self, name: str, start: datetime, until: datetime, *, limit: int) -> Backfilled:
-        async def work(connection: Connection) -> tuple[Backfilled, Told]:
-            async with connection.transaction():
-                row = await self._locked_row(connection, name)
-                schedule = a_schedule(row)
-                wanted = _within(schedule, start, until, limit)
-                rows = await connection.fetch(
-                    "SELECT id, slot_at, state FROM callboard_schedule_slots"
-                    " WHERE schedule_id = $1 AND slot_at = ANY ($2::timestamptz[]) AND state <> 'gap'",
-                    schedule.id,
-                    [plan.at for plan in wanted],
-                )
-                done = {one["slot_at"] for one in rows if one["state"] != "skipped"}
-                missing = [plan for plan in wanted if plan.at not in done]
-                # What was skipped is entered anew: its row gives way to the one that says what became of it.
-                await connection.execute(
-                    "DELETE FROM callboard_schedule_slots WHERE id = ANY ($1::bigint[])",
-                    [one["id"] for one in rows if one["state"] == "skipped"],
-                )
-                at_once = schedule.definition.overlap is Overlap.ALLOW
-                firing = Firing(schedule=schedule, fire=missing) if at_once else Firing(schedule=schedule, wait=missing)
-                lanes = {schedule.id: row["lane_id"]}
-                told = await enter(connection, [firing], lanes, SlotKind.BACKFILL, self._channels)
-                await self._announce(connection)
-                return Backfilled(len(firing.fire), len(firing.wait), len(wanted) - len(missing)), told
-
-        made, told = await self._pool.run(work)
-        told.tell(self._notifier)
-        self._notifier.notify("schedules")
-        return made
+            raise unknown(name)
 
     async def slots(self, schedule_id: int, *, limit: int, before_id: int | None) -> list[Slot]:
         rows = await self._pool.fetch(
@@ -208,7 +146,7 @@ class PostgresSchedules:
                 schedules = {row["id"]: a_schedule(row) for row in rows}
                 if not schedules:
                     return Fired(0, 0), Told()
-                previous = await self._previous(connection, list(schedules.values()))
+                previous = await previous_of(connection, list(schedules.values()))
                 firings = plan(max(row["now"] for row in rows), list(zip(schedules.values(), previous, strict=True)))
                 lanes = {row["id"]: row["lane_id"] for row in rows}
                 told = await enter(connection, firings, lanes, SlotKind.NOMINAL, self._channels)
@@ -270,45 +208,9 @@ class PostgresSchedules:
         key = lane_key(definition)
         return (await self._lanes.intern([key]))[key]
 
-    async def _locked_row(self, connection: Connection, name: str) -> asyncpg.Record:
-        row = await connection.fetchrow(sql("schedule") + _NAMED + " FOR UPDATE OF s", name)
-        if row is None:
-            raise _unknown(name)
-        return row
-
     async def _locked(self, connection: Connection, name: str) -> Schedule:
-        return a_schedule(await self._locked_row(connection, name))
-
-    async def _previous(self, connection: Connection, schedules: Sequence[Schedule]) -> list[Previous]:
-        """In a statement after the one that locked: it sees what was committed before."""
-        asking = [one.id for one in schedules if one.definition.overlap is not Overlap.ALLOW]
-        rows = await connection.fetch(sql("unfinished_of_schedules"), asking) if asking else []
-        found = {row["id"]: Previous(row["task"], row["waiting"]) for row in rows}
-        return [found.get(one.id, Previous()) for one in schedules]
+        return a_schedule(await locked_row(connection, name))
 
     async def _enter_gap(self, connection: Connection, schedule: Schedule, entry: GapEntry) -> None:
         firing = Firing(schedule=schedule, gaps=[entry])
         await enter(connection, [firing], {}, SlotKind.NOMINAL, self._channels)
-
-    async def _announce(self, connection: Connection) -> None:
-        await connection.execute("SELECT pg_notify($1, '')", self._channels.schedules)
-
-
-def _unknown(name: str) -> NotFound:
-    return NotFound(f"there is no schedule {name}")
-
-
-def _between_nominal_times(now: Any) -> datetime:
-    """Nominal times are whole milliseconds: an instant that is none can't take the place of one."""
-    made: datetime = now
-    return made if made.microsecond % 1000 else made + MICROSECOND
-
-
-def _within(schedule: Schedule, start: datetime, until: datetime, limit: int) -> list[Planned]:
-    """From `start` on, up to `until`. Raises BadValue."""
-    times = itertools.takewhile(lambda one: one.at <= until, schedule.times(start - timedelta(microseconds=1)))
-    found = list(itertools.islice(times, limit + 1))
-    if len(found) > limit:
-        first = time_text(found[limit - 1].at)
-        raise BadValue("until", f"more than {limit} nominal times lie between: backfill up to {first} first")
-    return [Planned(one.at, one.at, one.dst.value) for one in found]
