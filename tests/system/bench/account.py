@@ -102,7 +102,7 @@ def account(history: Path) -> Account:
     by_task: dict[int, list[Interval]] = defaultdict(list)
     for interval in intervals(history):
         by_task[interval.task].append(interval)
-    for task, runs in by_task.items():
+    for task, runs in sorted(by_task.items()):
         runs.sort(key=lambda one: one.start)
         result.runs += len(runs)
         if any(one.how not in ("raise", "cancelled") for one in runs[:-1]):
