@@ -155,6 +155,7 @@ def list_tasks(
     queue: Annotated[str | None, typer.Option("--queue")] = None,
     tag: Annotated[str | None, typer.Option("--tag")] = None,
     worker: Annotated[str | None, typer.Option("--worker")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="Of the schedule that posted them.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 50,
     cursor: Annotated[str | None, typer.Option("--cursor", help="From the answer before.")] = None,
     url: options.Url = None,
@@ -166,7 +167,7 @@ def list_tasks(
     with Client(settings) as client:
         page = client.get(
             "/tasks", state=",".join(state) if state else None, name=name, queue=queue, tag=tag, worker=worker,
-            limit=limit, cursor=cursor,
+            schedule=schedule, limit=limit, cursor=cursor,
         )  # fmt: skip
     if settings.output == "json":
         show.as_json(page)
