@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,10 @@ from actors.runtime.periodic import pause
 from actors.scheduler.cron import Cron
 from storage.store import Store
 
+log = logging.getLogger(__name__)
+
+HANDLERS_EVERY = 10.0  # seconds between looks for tasks that nobody takes
+NAMED = 20  # handlers that are named then
 PROBE_EVERY = 2.0  # seconds without any answer of the database after which it is asked
 REFUSED_FOR = 5.0  # seconds that a refused write is told of: who has to write tries again each second
 RED_AFTER = 5.0  # seconds without an answer after which the node is not ready
@@ -30,6 +35,8 @@ class ServerHealth:
     def __init__(self, store: Store, terms: LeaseTerms) -> None:
         self._store, self._terms = store, terms
         self._problem = "it has not answered yet"
+        self.unserved: list[str] = []
+        self._looked_at = -1e9
         self.coordinator: Coordinator | None = None
         self.cron: Cron | None = None
         self._schedules: Health | None = None  # as last seen, on a node that fires none
@@ -43,6 +50,9 @@ class ServerHealth:
         while True:
             if self._age() >= PROBE_EVERY:
                 await self._probe()
+            if trio.current_time() - self._looked_at >= HANDLERS_EVERY and self.started:
+                self._looked_at = trio.current_time()
+                await self._look_for_unserved()
             if self.started and self.cron is None and self._schedules_age() >= SCHEDULES_EVERY:
                 await self._look_at_schedules()
             await pause(PROBE_EVERY)
@@ -64,6 +74,12 @@ class ServerHealth:
     def _schedules_age(self) -> float:
         return trio.current_time() - (self._schedules_at if self.cron is None else self.cron.seen_at)
 
+    async def _look_for_unserved(self) -> None:
+        try:
+            self.unserved = await self._store.tasks.unserved(NAMED)
+        except StorageError as error:
+            log.info("whether every handler has a worker is not known: %s", error)
+
     def _age(self) -> float:
         return trio.current_time() - self._store.answered_at
 
@@ -77,6 +93,11 @@ class ServerHealth:
                 "age": None if age > 1e6 else round(age, 3),
             },
             "database_writes": self._writes_check(),
+            "handlers": {
+                "status": "degraded" if self.unserved else "ok",
+                "detail": f"tasks wait, and no worker knows {', '.join(self.unserved)}" if self.unserved else "served",
+                "age": None,
+            },
             "wake_ups": {
                 "status": "ok",  # a dead listener makes work slower; it never stops it
                 "detail": "notifications arrive" if self._store.notifier.connected else "no listener: polling",
@@ -146,9 +167,11 @@ class ServerHealth:
         return found
 
     def _coordinator_metrics(self) -> Mapping[str, float]:
+        found = {"handlers_without_worker": float(len(self.unserved))}
         if self.coordinator is None:
-            return {}
+            return found
         return {
+            **found,
             "links": float(len(self.coordinator.membership)),
             "lost_commits_total": float(self.coordinator.sessions.acknowledged.lost),
             "outcomes_set_aside_total": float(self.coordinator.completer.set_aside),

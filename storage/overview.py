@@ -34,6 +34,9 @@ class PostgresOverview:
         lanes = {(row["name"], row["given"]): row["queue"] for row in rows}
         return FullQueues(frozenset(lanes.values()), lanes)
 
+    async def unserved(self, limit: int) -> list[str]:
+        return [row["name"] for row in await self._pool.fetch(sql("unserved"), DEFAULT_QUEUE, limit)]
+
     async def stats(self) -> dict[str, Any]:
         waiting = await self._pool.fetch_fitted(sql("count_waiting"), COUNTED)
         held = await self._pool.fetch_fitted(sql("count_held"))

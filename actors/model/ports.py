@@ -125,6 +125,10 @@ class TaskStore(Protocol):
         """Those in which `limit` tasks or more wait."""
         ...
 
+    async def unserved(self, limit: int) -> list[str]:
+        """Handlers, `limit` at most, in order, of due tasks that no live worker would take."""
+        ...
+
     async def known_handlers(self) -> dict[str, bool]:
         """Handler name → whether a live worker declares it now."""
         ...

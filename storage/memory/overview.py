@@ -49,6 +49,17 @@ class MemoryOverview:
         }
         return FullQueues(full, found)
 
+    async def unserved(self, limit: int) -> list[str]:
+        await checkpoint()
+        now, found = self._tables.now(), set[str]()
+        live = [one for one in self._tables.sessions.values() if one.state in OPEN and one.lease_until > now]
+        for lane in self._tables.lanes.values():
+            queue = self._tables.queue(lane)
+            served = any(lane.name in one.handlers and (not one.queues or queue in one.queues) for one in live)
+            if not served and any(row.run_at <= now for row in self._tables.queued(lane.id)):
+                found.add(lane.name)
+        return sorted(found)[:limit]
+
     async def stats(self) -> dict[str, Any]:
         await checkpoint()
         rows = self._tables.tasks.values()
