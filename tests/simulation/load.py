@@ -32,6 +32,7 @@ CALM = (
     (50, "short"), (14, "medium"), (6, "long"), (6, "fails once"), (2, "always fails"), (3, "snoozes"),
     (4, "exclusive"), (3, "at most once"), (4, "times out"), (4, "later"), (4, "cancelled"),
 )  # fmt: skip
+LASTING = ((45, "short"), (20, "long"), (15, "medium"), (15, "exclusive"), (3, "at most once"), (2, "cancelled"))
 ALL_KINDS = (
     *CALM, (1, "poison"), (2, "kills once"), (2, "blocks"), (2, "stubborn"), (3, "alone"), (3, "cancelled at once"),
 )  # fmt: skip
@@ -64,7 +65,7 @@ def task_of(kind: str, world: World, number: int) -> NewTask:
         case "snoozes":
             args["snoozes"] = 2
         case "exclusive":
-            name, args["seconds"], more["exclusive"] = "medium", round(dice.uniform(0.3, 3.0), 3), True
+            name, args["seconds"], more["exclusive"] = "medium", round(dice.uniform(0.3, 5.0), 3), True
             args["exclusive"] = True
         case "at most once":
             name, args["seconds"], more["retry_on_crash"] = "medium", round(dice.uniform(0.3, 3.0), 3), False

@@ -11,7 +11,7 @@ from tests.simulation.anything import random_fault
 from tests.simulation.database import HOST
 from tests.simulation.facts import Expect
 from tests.simulation.faults import Faults
-from tests.simulation.load import ALL_KINDS, CALM, Mix
+from tests.simulation.load import ALL_KINDS, CALM, LASTING, Mix
 from tests.simulation.nodes import ServerNode, WorkerNode
 
 Script = Callable[[Faults], Awaitable[None]]
@@ -82,7 +82,7 @@ async def worker_crash(faults: Faults) -> None:
         await faults.crash(a_worker(faults), faults.dice.uniform(0.1, 2.0))
 
 
-@scenario(expect=NO_OVERLAP)
+@scenario(kinds=LASTING, tasks=30, expect=NO_OVERLAP)
 async def worker_power_loss(faults: Faults) -> None:
     await soon(faults)
     await faults.crash(a_worker(faults), faults.dice.uniform(0.5, 6.0), silent=True)
@@ -94,7 +94,7 @@ async def worker_crash_anywhere(faults: Faults) -> None:
         await faults.crash_at(a_worker(faults), faults.dice.number(1, 60), faults.dice.uniform(0.1, 1.5), 4.0)
 
 
-@scenario()
+@scenario(kinds=LASTING, tasks=30)
 async def worker_freeze(faults: Faults) -> None:
     """The node stands still; its executors keep the deadline by themselves."""
     await soon(faults)
@@ -142,7 +142,7 @@ async def coordinator_crash_anywhere(faults: Faults) -> None:
         await faults.crash_at(a_coordinator(faults), faults.dice.number(1, 120), faults.dice.uniform(0.1, 1.5), 4.0)
 
 
-@scenario(servers=3)
+@scenario(kinds=LASTING, tasks=30, servers=3)
 async def coordinator_freeze_and_zombie(faults: Faults) -> None:
     """It wakes up, and believes that its workers are still its own."""
     await soon(faults)
@@ -172,7 +172,7 @@ async def everything_crashes(faults: Faults) -> None:
 # --- the network ------------------------------------------------------------------------------------
 
 
-@scenario()
+@scenario(kinds=LASTING, tasks=30)
 async def split_network(faults: Faults) -> None:
     """Some nodes are on the other side, with or without the database."""
     await soon(faults)
@@ -181,7 +181,7 @@ async def split_network(faults: Faults) -> None:
     await faults.split(side, faults.dice.uniform(0.5, 7.0))
 
 
-@scenario()
+@scenario(kinds=LASTING, tasks=30)
 async def one_way_cut(faults: Faults) -> None:
     await soon(faults)
     worker, server = a_worker(faults).host, a_coordinator(faults).host
@@ -189,7 +189,7 @@ async def one_way_cut(faults: Faults) -> None:
     await faults.cut([way], faults.dice.uniform(0.5, 7.0), kind="one way")
 
 
-@scenario()
+@scenario(kinds=LASTING, tasks=30)
 async def worker_cut_off(faults: Faults) -> None:
     """One worker, from everybody, one way or both."""
     await soon(faults)
@@ -197,7 +197,7 @@ async def worker_cut_off(faults: Faults) -> None:
     await faults.split([a_worker(faults).host], faults.dice.uniform(0.5, 7.0), way=way)
 
 
-@scenario()
+@scenario(kinds=LASTING, tasks=30)
 async def connection_resets(faults: Faults) -> None:
     for _ in range(8):
         await trio.sleep(faults.dice.uniform(0.1, 0.8))
@@ -261,7 +261,7 @@ async def database_locked(faults: Faults) -> None:
     await faults.lock(faults.dice.uniform(0.5, 5.0))
 
 
-@scenario()
+@scenario(kinds=LASTING, tasks=30)
 async def coordinator_without_database(faults: Faults) -> None:
     """One coordinator is cut off from it, and the others are not."""
     await soon(faults)
@@ -270,13 +270,13 @@ async def coordinator_without_database(faults: Faults) -> None:
     await faults.cut(ways, faults.dice.uniform(0.5, 7.0))
 
 
-@scenario()
+@scenario(kinds=LASTING, tasks=30)
 async def clock_step_back(faults: Faults) -> None:
     await soon(faults)
     await faults.step_clock(-faults.dice.uniform(0.5, 30.0), faults.dice.uniform(1.0, 4.0))
 
 
-@scenario()
+@scenario(kinds=LASTING, tasks=30)
 async def clock_step_forward(faults: Faults) -> None:
     await soon(faults)
     await faults.step_clock(faults.dice.uniform(0.5, 30.0), faults.dice.uniform(1.0, 4.0))
@@ -298,7 +298,7 @@ async def poison_task(faults: Faults) -> None:
     """It kills executor after executor, and its neighbours end well."""
 
 
-@scenario(kinds=((60, "exclusive"), (40, "short")), tasks=30)
+@scenario(kinds=((60, "exclusive"), (40, "short")), tasks=25)
 async def exclusive(faults: Faults) -> None:
     for _ in range(2):
         await soon(faults, 1.0)
