@@ -58,6 +58,7 @@ class Settings:
     labels: Mapping[str, str] = field(default_factory=dict)
     drain: float = 30.0  # seconds that running tasks get to finish; open requests of an api get a third, at most 10
     cancel_grace: float = 5.0  # and then to leave after they were cancelled
+    frozen_limit: float | None = None  # seconds that work goes on while the database does not answer; None: for ever
     default_timeout: float | None = None
     token: str | None = field(default=None, repr=False)
     insecure: bool = False

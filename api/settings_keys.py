@@ -102,6 +102,7 @@ KEYS: Mapping[str, Key] = {
         _key("labels", labels, "write name=value pairs separated by commas, each name once"),
         _key("drain", Seconds(0, 86_400), "write seconds from 0 to 86400"),
         _key("cancel_grace", Seconds(0, 3_600), "write seconds from 0 to 3600"),
+        _key("frozen_limit", Seconds(0, 31_536_000), "write seconds from 0"),
         _key("default_timeout", Seconds(0.001, 31_536_000), "write seconds above 0"),
         _key("token", secret, "write a secret of one line, in ASCII", secret=True),
         _key("insecure", switch, "write 1 or 0"),

@@ -53,6 +53,7 @@ def worker_config(settings: Settings, beside: Mapping[str, Any]) -> WorkerConfig
         version=__version__,
         token=settings.token or "",
         drain=settings.drain,
+        frozen_limit=settings.frozen_limit,
     )
 
 

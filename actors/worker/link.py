@@ -47,10 +47,13 @@ class WorkerLink:
         tree: Callable[[], Mapping[str, Any]],
         on_drain: Callable[[str], None],
         clock: Callable[[], float] = boottime,
+        frozen_limit: float | None = None,
     ) -> None:
         self._worker, self._secret, self._token, self._dial = worker, secret, token, dial
         self._addresses, self._health, self._tree, self._on_drain = list(addresses), health, tree, on_drain
-        self.session = WorkerSession(crew, terms, tell=self._tell, leave=self._leave, clock=clock)
+        self.session = WorkerSession(
+            crew, terms, tell=self._tell, leave=self._leave, clock=clock, frozen_limit=frozen_limit
+        )
         self.state, self.ledger, self.lease = self.session.state, self.session.ledger, self.session.lease
         # From the crew: outcomes are kept until acknowledged.
         self.finished, self.started = self.session.finished, self.session.started

@@ -64,7 +64,9 @@ class WorkerSession:
         tell: Callable[[wire.WorkerMessage], None],
         leave: Callable[[str], None],
         clock: Callable[[], float],
+        frozen_limit: float | None = None,
     ) -> None:
+        self._frozen_limit = frozen_limit
         self._crew, self._tell, self._leave = crew, tell, leave
         self.ledger, self.lease, self.state = Ledger(), WorkerLease(terms, clock=clock), LinkState()
         self.slots = 0  # as the last Hello said
@@ -187,7 +189,8 @@ class WorkerSession:
             case wire.Lease.FROZEN:
                 if self.frozen_since is None:
                     self.frozen_since = now
-                self._crew.set_deadline(self.lease.confirmed(reply.sequence, firm=False))
+                if self._frozen_limit is None or now - self.frozen_since <= self._frozen_limit:
+                    self._crew.set_deadline(self.lease.confirmed(reply.sequence, firm=False))
             case wire.Lease.RENEWED:
                 self.frozen_since = None
                 self._crew.set_deadline(self.lease.confirmed(reply.confirmed))

@@ -54,6 +54,7 @@ class WorkerConfig:
     version: str = ""
     token: str = ""
     drain: float = 30.0  # seconds that running attempts get when an operator asks for a drain
+    frozen_limit: float | None = None  # seconds that work goes on while nobody can renew its lease; None: for ever
     flush: float = FLUSH_LIMIT
 
 
@@ -93,6 +94,7 @@ class Worker:
             tree=self.tree,
             on_drain=self._on_drain,
             clock=clock,
+            frozen_limit=config.frozen_limit,
         )
         self.facts = Facts(self.crew, self.link)
         self.crew.listener = self.link

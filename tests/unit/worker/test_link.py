@@ -56,7 +56,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def a_link(*addresses: str) -> AsyncIterator[Bench]:
+async def a_link(*addresses: str, frozen_limit: float | None = None) -> AsyncIterator[Bench]:
     coordinator, crew, drains = FakeCoordinator(TERMS), FakeCrew(), list[str]()
     link = WorkerLink(
         worker=lambda: WorkerInfo(id="w-1", name="w", slots=5),
@@ -70,6 +70,7 @@ async def a_link(*addresses: str) -> AsyncIterator[Bench]:
         tree=lambda: {"name": "w", "uptime": trio.current_time(), "children": []},
         on_drain=drains.append,
         clock=trio.current_time,
+        frozen_limit=frozen_limit,
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(link.run)
@@ -213,6 +214,17 @@ async def test_exclusive_attempts_do_not_outlive_their_own_deadline_while_frozen
         await trio.sleep(USABLE + 0.5)
         assert bench.crew.cancelled
         assert set(bench.crew.cancelled) == {((1,), "lease")}
+
+
+async def test_frozen_work_goes_on_for_so_long_only_when_that_is_limited(autojump_clock: Any) -> None:
+    async with a_link(frozen_limit=60.0) as bench:
+        stream = await bench.signed_in()
+        stream.say(wire.Assign(an_assignment(1)))
+        bench.serve(stream, wire.Lease.FROZEN)
+        await trio.sleep(60 - TERMS.heartbeat)
+        assert not bench.crew.cancelled
+        await trio.sleep(2 * TERMS.heartbeat + TERMS.lease)
+        assert bench.crew.cancelled == [((1,), "lease")]
 
 
 async def test_a_frozen_link_is_kept_while_no_other_coordinator_renews(autojump_clock: Any) -> None:
