@@ -13,7 +13,7 @@ from uuid import UUID
 from actors.model.lease import LeaseTerms
 from tests.system.bench.system import System
 
-TABLES = ("tasks", "attempts", "workers", "coordinators")
+TABLES = ("tasks", "attempts", "workers", "coordinators", "schedules", "schedule_slots")
 
 
 async def dump(system: System) -> None:

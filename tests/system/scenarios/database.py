@@ -10,8 +10,10 @@ from functools import partial
 import psutil
 import trio
 
+from tests.system.bench import disks
+from tests.system.bench.disks import SmallDisk
 from tests.system.bench.load import Mix
-from tests.system.bench.scenario import Need, Stage, scenario
+from tests.system.bench.scenario import Need, Stage, Step, scenario
 from tests.system.bench.system import Layout
 from tests.system.scenarios.processes import nobody_was_convicted
 
@@ -158,6 +160,65 @@ async def read_only(stage: Stage, on: bool) -> None:
         await database.execute("SET default_transaction_read_only = off")
         await database.execute(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}")
         await database.execute("SELECT pg_reload_conf()")
+
+
+MIB = 2**20
+
+
+def on_a_small_disk(subfolder: str, size: int) -> Step:
+    async def before(stage: Stage) -> None:
+        server = stage.system.server
+        await trio.to_thread.run_sync(server.stop)
+        stage.memory["disk"] = SmallDisk(server, subfolder, size)
+        await trio.to_thread.run_sync(server.start)
+
+    return before
+
+
+async def disk_is_full(stage: Stage) -> None:
+    """For some seconds, and until somebody has felt it."""
+    fault = stage.nemesis.on("database", "postgres")
+    taken = stage.memory["disk"].fill()
+    noise = os.urandom(60_000).hex()  # nothing that compresses
+    body = {"name": "nap", "args": {"seconds": 0.01, "note": noise}, "delay": 3600}
+    refused: list[int] = []
+    with trio.move_on_after(30):
+        while not refused:  # the tables and the log have some room of their own
+            answer = await stage.system.cluster.http.post("tasks", json=body)
+            if answer.status_code >= 500:
+                refused.append(answer.status_code)
+    assert refused, "V1: nothing was refused though the disk is full"
+    assert set(refused) == {503}, f"V18: a full disk is answered with {refused}"
+    stage.nemesis.took(fault, f"{taken // MIB} MiB were taken; a submission was refused")
+
+
+async def disk_is_freed(stage: Stage) -> None:
+    stage.memory["disk"].free()
+    server = stage.system.server
+    if server.process is not None and server.process.poll() is not None:
+        server.process = None  # it gave up
+    if server.process is None:
+        await trio.to_thread.run_sync(server.start)
+    stage.nemesis.off("postgres")
+
+
+async def later_ones_are_cancelled(stage: Stage) -> None:
+    """What filled the disk is not waited for."""
+    async with stage.system.database() as database:
+        rows = await database.fetch(
+            "SELECT id FROM callboard_tasks WHERE run_at > clock_timestamp() + interval '10 min'"
+        )
+    for row in rows:
+        stage.load.asked_for(row["id"], f"filler-{row['id']}")
+        await stage.load.cancel(row["id"])
+
+
+enter("P40", "The disk of the tables is full for a while", before=on_a_small_disk("base", 60 * MIB), heal=disk_is_freed,
+      after=later_ones_are_cancelled, needs=(disks.missing,), hold=3.0, layout=SMALL,
+      check=nobody_was_convicted)(disk_is_full)  # fmt: skip
+enter("P41", "The disk of the write-ahead log is full: the server ends", before=on_a_small_disk("pg_wal", 64 * MIB),
+      heal=disk_is_freed, after=later_ones_are_cancelled, needs=(disks.missing,), hold=3.0, layout=SMALL,
+      check=nobody_was_convicted)(disk_is_full)  # fmt: skip
 
 
 def lacking(what: str) -> tuple[Need, ...]:
