@@ -37,6 +37,8 @@ class History:
     attempts: list[Row] = field(default_factory=list)
     workers: list[Row] = field(default_factory=list)
     coordinators: list[Row] = field(default_factory=list)
+    schedules: list[Row] = field(default_factory=list)
+    slots: list[Row] = field(default_factory=list)
     logs: dict[str, list[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)  # what the reader did not find, or could not read
 

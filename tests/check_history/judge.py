@@ -23,6 +23,7 @@ from tests.check_history import (
     lateness,
     overlap,
     resources,
+    schedules,
     states,
     stops,
 )  # fmt: skip
@@ -104,6 +105,7 @@ def _all(history: History) -> Iterator[Problem]:
     yield from health.honest(history)
     yield from answers.manners(history)
     yield from lateness.punctual(history, runs)
+    yield from schedules.slots(history)
     yield from states.task_steps(history)
     yield from states.session_steps(history)
     yield from states.only_living_sessions(history)

@@ -9,6 +9,7 @@ from typing import Any
 from tests.check_history.history import History
 
 TABLES = ("audit", "tasks", "attempts", "workers", "coordinators")
+SCHEDULES = {"schedules": "schedules", "slots": "schedule_slots"}  # both, or neither: a run without schedules
 _EVENT = {"t", "proc", "life", "seq", "event"}
 
 
@@ -16,6 +17,9 @@ def read(folder: Path) -> History:
     """Never raises for what is wrong inside the folder: that is in `missing`."""
     missing: list[str] = []
     tables = {name: _lines(folder / f"{name}.jsonl", missing, needed=set()) for name in TABLES}
+    if any((folder / f"{file}.jsonl").exists() for file in SCHEDULES.values()):
+        for name, file in SCHEDULES.items():
+            tables[name] = _lines(folder / f"{file}.jsonl", missing, needed={"id"})
     files = {
         path.name.removesuffix(".jsonl"): _lines(path, missing, _EVENT)
         for path in sorted(folder.glob("*.*.*.jsonl"))
