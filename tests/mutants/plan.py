@@ -229,8 +229,9 @@ MUTANTS = (
         ("tests/unit/coordinator/test_dispatcher.py", "-k", "poll"),
         (
             (
-                "        if trio.current_time() - self._looked_at >= self._terms.poll:\n"
-                "            self._hinted = True\n",
+                "        if trio.current_time() >= self._looked_at + self._terms.poll:\n"
+                "            self._hinted = True\n"
+                "            self._looked_at = trio.current_time()  # also when there is nobody to look for\n",
                 "",
             ),
         ),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from api.cli import nodes
+from api.cli import logs
 from api.settings import load
 
 ROOT = Path(__file__).parents[3]
@@ -37,11 +37,11 @@ def test_a_log_that_nobody_takes_is_no_reason_to_end_with_another_code() -> None
 
 def test_a_server_without_descriptors_says_so_in_single_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
-    nodes._log(load({}, environ={}, files=False))
+    logs.set_up_logging(load({}, environ={}, files=False))
     logger = logging.getLogger("trio.serve_listeners")
     record = logging.LogRecord("trio.serve_listeners", logging.ERROR, "", 0, "EMFILE", (), (OSError, OSError(), None))
     try:
         assert logger.filter(record)
     finally:
-        logger.removeFilter(nodes._without_traceback)
+        logger.removeFilter(logs._without_traceback)
     assert record.exc_info is None
