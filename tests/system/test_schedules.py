@@ -39,11 +39,12 @@ async def test_a_slot_fires_once_under_two_schedulers_of_which_one_is_killed(clu
     names = [f"s{number}" for number in range(12)]
     for name in names:
         await put(cluster, name, cron="* * * * * *", seconds=True, task={"name": "quick", "args": {"n": 1}})
-    for _ in range(deaths):
-        other = await cluster.start("other", "scheduler")
-        await trio.sleep(random.uniform(1.0, 2.0))
-        other.kill()
-        await other.process.wait()
+    for number in range(deaths):
+        point = ("after", "before")[number % 2]
+        end = f"cron.{point}_commit=exit@{random.randint(1, 3)}"  # in the middle of it
+        other = await cluster.start("other", "scheduler", callboard_test_failpoints=end)
+        with trio.fail_after(20):
+            await other.process.wait()
     await trio.sleep(1.2)
     for name in names:
         await cluster.post(f"schedules/{name}/pause", {"reason": "counted"})

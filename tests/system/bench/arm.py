@@ -24,7 +24,7 @@ POINTS = frozenset({
     "claim.before", "claim.after_commit", "assign.before_send", "assign.received", "executor.after_start",
     "outcome.before_report", "outcome.received", "outcome.before_commit", "outcome.after_commit",
     "renew.before", "renew.after_commit", "sweep.after_commit", "sign_in.after_commit",
-    "submit.before_commit", "submit.after_commit",
+    "submit.before_commit", "submit.after_commit", "cron.before_commit", "cron.after_commit",
     "drain.begin", "drain.waited", "drain.stopped", "drain.flushed", "drain.signed_out",
 })  # fmt: skip
 _SYNTAX = re.compile(r"([a-z_.]+)=(exit|stop|raise|sleep:(\d+(?:\.\d+)?))(?:@(\d+))?")

@@ -11,7 +11,8 @@ from tests.system.scenarios.processes import killed_are_back
 FRONT = ("submit.before_commit", "submit.after_commit")
 WORKER = ("assign.received", "executor.after_start", "outcome.before_report")
 LEAVING = tuple(sorted(point for point in POINTS if point.startswith("drain.")))
-COORDINATOR = tuple(sorted(POINTS - {*FRONT, *WORKER, *LEAVING}))
+CRON = ("cron.before_commit", "cron.after_commit")  # passed where there are schedules: tests/system/test_schedules.py
+COORDINATOR = tuple(sorted(POINTS - {*FRONT, *WORKER, *LEAVING, *CRON}))
 SMALL = Layout(workers=2)
 LOAD = Mix(tasks=60, long=2.0)
 
