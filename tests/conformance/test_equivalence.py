@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
+import pytest
 import trio
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -20,12 +22,12 @@ from tests.support.memory_bench import memory_bench
 from tests.support.postgres import Server
 from tests.support.twins import BODIES, Twin
 
-EXAMPLES, STEPS = 25, 30
+EXAMPLES, STEPS = 8, (30, 60)
 _ready: set[str] = set()  # addresses of schemas with our tables
 
-few = st.integers(0, 5)
+few = st.integers(0, 4)
 places = st.integers(0, 8)
-slots = st.lists(st.integers(0, 3), max_size=4)
+slots = st.lists(st.integers(0, 2), min_size=1, max_size=4)
 flag = st.sampled_from([False, True])
 wish = st.sampled_from([None, False, True])
 coordinator = st.sampled_from(["c1", "c1", "c2"])
@@ -56,10 +58,11 @@ fields = st.fixed_dictionaries(
 )
 step = st.one_of(
     st.tuples(st.just("submit"), news),
-    st.tuples(st.just("claim"), slots),
-    st.tuples(st.just("claim"), slots),
+    st.tuples(st.just("claim"), slots, st.just(True)),
+    st.tuples(st.just("claim"), slots, flag),
     st.tuples(st.just("complete"), ends),
     st.tuples(st.just("complete"), ends),
+    st.tuples(st.just("mark"), st.lists(places, max_size=3), st.lists(places, max_size=3)),
     st.tuples(st.just("mark"), st.lists(places, max_size=3), st.lists(places, max_size=3)),
     st.tuples(st.just("pass_time"), st.sampled_from(["leases", "windows", "limits", "waits", "waits"])),
     st.tuples(st.just("sweep"), coordinator, flag, flag),
@@ -72,24 +75,50 @@ step = st.one_of(
     st.tuples(st.just("overview")),
     st.tuples(st.just("prune")),
     st.tuples(st.just("open_session"), coordinator),
-    st.tuples(st.just("resume"), few, st.sampled_from([b"secret", b"secret", b"wrong"])),
+    st.tuples(
+        st.just("resume"), few, st.sampled_from([b"secret", b"secret", b"wrong"]), st.sampled_from([True, True, False])
+    ),
     st.tuples(st.just("renew"), st.sampled_from([0.0, 5.0])),
     st.tuples(st.just("wish"), few, wish, wish),
     st.tuples(st.just("end_session"), few, st.sampled_from(["convict", "close", "drain"])),
     st.tuples(st.just("progress"), places, st.sampled_from(['{"done": 1}', "{", '"\\ud800"'])),
 )
+# What chance alone seldom puts together.
+OPEN = ("open_session", "c1")
+TAKE, TAKE_ALL = ("claim", [0], True), ("claim", [0, 1, 2, 0], True)
+PHRASES: Sequence[Sequence[tuple[Any, ...]]] = (
+    [("submit", [{}]), TAKE, ("mark", [], [0]), ("pass_time", "limits"), ("sweep", "c1", True, False)],
+    [TAKE_ALL, ("mark", [0, 1], [1]), ("end_session", 0, "convict"), ("sweep", "c2", False, False), OPEN],
+    [("submit", [{"priority": 1}]), *[TAKE_ALL, ("complete", [(n, Outcome.CRASHED, 0) for n in range(4)])] * 3],
+    [("submit", [{"priority": 1, "retry_on_crash": False}]), TAKE, ("complete", [(0, Outcome.CRASHED, 8)])],
+    [("submit", [{"priority": 1, "exclusive": True}]), TAKE, ("pass_time", "windows"), ("sweep", "c1", True, True)],
+    [TAKE_ALL, *[("complete", [(0, Outcome.SUCCEEDED, 3), (1, Outcome.FAILED_FINAL, 1)])] * 2],
+    [TAKE_ALL, ("cancel", 0), ("renew", 0.0), ("pass_time", "leases"), *[("sweep", "c1", True, False)] * 2,
+     OPEN],
+    [OPEN, ("submit", [{}] * 4), ("resume", 0, b"secret", False), TAKE_ALL, ("renew", 0.0),
+     ("end_session", 0, "close")],
+)  # fmt: skip
+parts = st.one_of(step.map(lambda one: [one]), step.map(lambda one: [one]), st.sampled_from(PHRASES))
+program = st.lists(parts, min_size=STEPS[0], max_size=STEPS[1]).map(lambda some: list(chain.from_iterable(some)))
 START: Sequence[tuple[Any, ...]] = (
-    ("open_session", "c1"),
-    ("open_session", "c1"),
+    OPEN,
+    OPEN,
     ("submit", [{}, {}, {"max_tries": 1}]),
 )
+
+
+@pytest.mark.parametrize("phrase", PHRASES, ids=range(len(PHRASES)))
+def test_they_answer_alike_where_much_must_come_together(
+    postgres_server: Server, phrase: Sequence[tuple[Any, ...]]
+) -> None:
+    trio.run(compare, postgres_server.url("equivalence"), [*START, *phrase, ("overview",)])
 
 
 @settings(
     max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, phases=[Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
 )  # fmt: skip
-@given(st.lists(step, min_size=5, max_size=STEPS))
+@given(program)
 def test_both_stores_answer_alike(postgres_server: Server, steps: Sequence[tuple[Any, ...]]) -> None:
     trio.run(compare, postgres_server.url("equivalence"), [*START, *steps])
 

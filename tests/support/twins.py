@@ -22,6 +22,7 @@ BODIES: Sequence[bytes] = (
     b'{"x": "\\u0000", "after": 3}', b'{"type": "E", "evidence": {"signal": 9}}', b'{"after": "1e400"}', b"7",
     b'{"until": "2100-01-01T00:00:00+00:00"}', b'{"evidence": null, "after": 1e400}',
 )  # fmt: skip
+NEWEST = 8  # so many of each kind can be named
 TOLERANCE = 4.0  # seconds between what is asked of the one and of the other
 
 
@@ -66,7 +67,7 @@ class Twin:
             del attempt["id"]
         for task in tables["tasks"]:
             del task["lane_id"]
-        tables["attempts"].sort(key=lambda row: (row["task_id"], row["attempt"], row["accepted"], str(row["evidence"])))
+        tables["attempts"].sort(key=_place_of)
         return self._comparable(tables, now)
 
     # --- tasks ------------------------------------------------------------------------------------
@@ -111,7 +112,7 @@ class Twin:
     async def look(self, place: int) -> Any:
         task, tasks = self._pick(self.tasks, place, 10**12), self.bench.tasks
         seen = await tasks.get(task), await tasks.route(task)
-        attempts = sorted(await tasks.attempts(task), key=lambda one: (one.attempt, one.accepted, str(one.evidence)))
+        attempts = sorted(map(asdict, await tasks.attempts(task)), key=_place_of)
         return *seen, attempts, task in await tasks.final_among([task]), await tasks.key_hash("a")
 
     async def overview(self) -> Any:
@@ -133,13 +134,14 @@ class Twin:
         self.sessions.append(session)
         return session.epoch
 
-    async def resume(self, place: int, secret: bytes) -> Any:
+    async def resume(self, place: int, secret: bytes, remembered: bool) -> Any:
+        """Not remembered: whoever asks next has the old epoch still."""
         old = self._session_at(place)
         info = WorkerInfo(id=old.worker, name=old.worker, slots=3, handlers=[HandlerInfo(name="demo")])
         new = await self.bench.dispatch.resume_session(
             old.id, worker=info, secret_hash=secret, coordinator_id="c1", lease=LEASE
         )
-        if new is not None:
+        if new is not None and remembered:
             self.sessions[self.sessions.index(old)] = new
         return new and new.epoch
 
@@ -168,7 +170,9 @@ class Twin:
 
     # --- attempts ---------------------------------------------------------------------------------
 
-    async def claim(self, slots: Sequence[int]) -> Any:
+    async def claim(self, slots: Sequence[int], waits_are_over: bool) -> Any:
+        if waits_are_over:
+            await self.pass_time("waits")
         offer = await self._offer(slots)
         shares, seen = await self.bench.dispatch.claim(**asdict(offer))
         return self._shares(shares), seen
@@ -191,7 +195,8 @@ class Twin:
         return await self.bench.dispatch.complete(batch)
 
     async def mark(self, accepted: Sequence[int], started: Sequence[int]) -> None:
-        some = [[self.out[place % len(self.out)] for place in places if self.out] for places in (accepted, started)]
+        nobody = Held(10**12, 1, bytes(16))
+        some = [[self._pick(self.out, place, nobody) for place in places] for places in (accepted, started)]
         await self.bench.dispatch.mark(*some)
 
     async def progress(self, place: int, text: str) -> None:
@@ -219,7 +224,7 @@ class Twin:
 
     async def _offer(self, slots: Sequence[int]) -> ClaimOffer:
         self.keys.append(len(self.keys).to_bytes(16, "big"))
-        sessions = [(one.id, one.epoch) for one in self.sessions]
+        sessions = [(one.id, one.epoch) for one in self.sessions[-3:]]
         turns = [slot % len(sessions) for slot in slots if sessions]
         return ClaimOffer(self.keys[-1], [await self.bench.lane()], sessions, turns, 30.0, 2.0)
 
@@ -238,8 +243,8 @@ class Twin:
 
     @staticmethod
     def _pick(some: Sequence[Any], place: int, otherwise: Any) -> Any:
-        """Now and then one that does not exist."""
-        return some[place] if place < len(some) else otherwise
+        """The newest is 0; now and then one that does not exist."""
+        return some[-1 - place] if place < min(len(some), NEWEST) else otherwise
 
     def _session_at(self, place: int) -> Session:
         return self._pick(self.sessions, place, Session(id=10**12, epoch=1, worker="nobody"))  # type: ignore[no-any-return]
@@ -272,6 +277,12 @@ class Twin:
                 return self._task(value)
             case _:
                 return self._comparable(asdict(value), now) if is_dataclass(value) else value  # type: ignore[arg-type]
+
+
+def _place_of(attempt: dict[str, Any]) -> tuple[Any, ...]:
+    """Ends that came together have no order of their own."""
+    names = ("task_id", "attempt", "accepted", "outcome")
+    return *(attempt[name] for name in names), str(attempt["evidence"])
 
 
 def _moment(value: Any, now: datetime) -> Any:
