@@ -15,7 +15,7 @@ from storage.sanitize import storable
 
 log = logging.getLogger(__name__)
 
-LONGEST = 2_000_000.0  # seconds that a timeout counts for; also those without one
+LONGEST = 2_000_000.0  # seconds that a timeout counts for
 
 
 def mark_accepted(tables: Tables, held: Sequence[Held]) -> None:
@@ -32,7 +32,7 @@ def mark_started(tables: Tables, held: Sequence[Held], default_timeout: float | 
     for task in _assigned(tables, held):
         given = tables.timeout(task)
         limit = default_timeout if given is None else given
-        until = later(now, LONGEST if limit is None else min(limit, LONGEST))
+        until = None if limit is None else later(now, min(limit, LONGEST))
         changes.tasks[task.id] = replace(task, state="running", started_at=now, ack_by=None, exec_until=until)
     tables.apply(changes)
 

@@ -369,6 +369,13 @@ async def test_accepted_closes_the_window_and_started_makes_it_run(bench: Bench)
     assert (await bench.task(held.task_id)) == row
 
 
+async def test_an_attempt_without_a_timeout_has_no_end_that_a_clock_decides(bench: Bench) -> None:
+    held = await bench.held()
+    await bench.dispatch.mark([], [held])
+    row = await bench.task(held.task_id)
+    assert (row["state"], row["exec_until"]) == ("running", None)
+
+
 async def test_marks_of_superseded_attempts_change_nothing(bench: Bench) -> None:
     held = await bench.held()
     before = await bench.task(held.task_id)
