@@ -42,8 +42,12 @@ def plan(now: datetime, due: Sequence[tuple[Schedule, Previous]]) -> list[Firing
 class Book:
     """The schedules of one test, and their ledger."""
 
-    schedules: PostgresSchedules
+    store: Store
     database: Database
+
+    @property
+    def schedules(self) -> PostgresSchedules:
+        return self.store.schedules
 
     async def add(self, name: str = "s", *, since: float = 0, **fields: Any) -> Schedule:
         """A schedule that was made `since` seconds ago, and of which nobody has fired anything."""
@@ -98,4 +102,4 @@ class Book:
 
 @pytest.fixture
 def book(store: Store, database: Database) -> Book:
-    return Book(store.schedules, database)
+    return Book(store, database)
