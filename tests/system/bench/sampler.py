@@ -57,14 +57,15 @@ class Sampler:
         """Whoever ran a handler left a file; its end is seen at once."""
         while True:
             for path in self._system.history.glob("handlers.*.jsonl"):
+                pid = int(path.name.split(".")[1])
                 try:
-                    pid = int(path.name.split(".")[1])
                     created = psutil.Process(pid).create_time()
                     if (pid, created) not in self._watched:
                         self._watched.add((pid, created))
                         nursery.start_soon(self._watch, pid, os.pidfd_open(pid))
                 except (psutil.NoSuchProcess, ProcessLookupError):
-                    pass  # it has ended; if it was never watched, `bury` says so
+                    if pid not in self._buried:  # it came and went between two looks
+                        self._gone(pid)
             await trio.sleep(FIND_EVERY)
 
     async def _watch(self, pid: int, descriptor: int) -> None:

@@ -169,7 +169,7 @@ async def p11(stage: Stage) -> None:
 
 
 @enter(
-    "P12", "Everything but the database is killed, and started again in random order", lossy=True, faults=6,
+    "P12", "Everything but the database is killed, and started again in random order", lossy=True, faults=5,
     heal=killed_are_back, final_within=60.0, layout=Layout(),
 )  # fmt: skip
 async def p12(stage: Stage) -> None:

@@ -138,7 +138,7 @@ async def nobody_is_set_aside(stage: Stage) -> None:
 
 @enter(
     "P60", "All workers are killed twice within a minute; long tasks survive it", heal=killed_are_back, lossy=True,
-    shapes=("repeated",), repeats=2, faults=3, check=nobody_is_set_aside, final_within=90.0, mix=Mix(long=6.0),
+    shapes=("repeated",), repeats=2, faults=2, check=nobody_is_set_aside, final_within=90.0, mix=Mix(long=6.0),
 )  # fmt: skip
 async def p60(stage: Stage) -> None:
     await stage.worker_at_work()
