@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+SEEN_LATE = 250_000_000  # nanoseconds by which the sampler may be late with a death
 FINAL = frozenset({"succeeded", "failed", "cancelled", "expired", "quarantined"})
 
 
@@ -68,7 +69,7 @@ def intervals(history: Path) -> list[Interval]:
             interval.end, interval.how = one["t"], one["how"]
     deaths = _deaths(history)
     for interval in going.values():
-        later = [at for at in deaths[interval.pid] if at >= interval.start]
+        later = [max(at, interval.start) for at in deaths[interval.pid] if at >= interval.start - SEEN_LATE]
         interval.end, interval.how = (min(later), "killed") if later else (None, "unknown")
     return found
 
@@ -80,7 +81,7 @@ def _deaths(history: Path) -> dict[int, list[int]]:
             deaths[pid].append(one["t"])
     for one in events(history, "sampler"):
         if one["event"] == "gone":
-            deaths[one["pid"]].append(one["t"])
+            deaths[one["pid"]].append(one["t"] - SEEN_LATE)
     return deaths
 
 
