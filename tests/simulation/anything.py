@@ -27,6 +27,7 @@ async def random_fault(faults: Faults) -> None:
             dice.some(hosts, dice.number(1, 3)), seconds, way=dice.pick(["both", "both", "in", "out"])
         ),
         lambda: faults.reset(worker.host, server.host),
+        lambda: faults.tear(worker.host, server.host, seconds),
         lambda: faults.slow_network(seconds, dice.uniform(0.02, 0.3)),
         lambda: faults.repeat_messages(seconds, dice.uniform(0.1, 0.5)),
         lambda: faults.lose_hints(seconds),

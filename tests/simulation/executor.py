@@ -270,7 +270,7 @@ class SimChild:
             attempt.execution = machine.history.begin(
                 Execution(
                     attempt.id, attempt.number, attempt.key, machine.node, machine.life, machine.slots,
-                    self._timeline.now, exclusive=exclusive,
+                    self._timeline.now, self.name, exclusive,
                 )
             )  # fmt: skip
             within((self.name, f"{machine.node}/*"), machine.nursery.start_soon, self._run, attempt)

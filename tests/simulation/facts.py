@@ -16,6 +16,7 @@ class Expect:
 
     repeats: bool = True  # attempts may be lost or handed back, so that handlers run again
     crashes: bool = True  # a task may be counted as having lost its worker or its executor
+    closes: bool = False  # every worker that was stopped has said goodbye, and was heard
     overlap: bool = True  # two attempts of one task may run at once where the promise allows it
     final_within: float = 45.0  # seconds from the end of the last fault and of the load
 

@@ -145,6 +145,12 @@ class Faults:
             self.world.network.reset(worker, server)
             await trio.sleep(0.05)
 
+    async def tear(self, worker: str, server: str, seconds: float) -> None:
+        """The connection is reset, and no other comes to any coordinator for so many seconds."""
+        self.world.network.reset(worker, server)
+        ways = [way for one in self.world.coordinators for way in ((worker, one.host), (one.host, worker))]
+        await self.cut(ways, seconds, kind="tear")
+
     async def slow_network(self, seconds: float, jitter: float) -> None:
         """Every way takes up to so many seconds longer."""
         ways = [(one.host, other.host) for one in self.world.nodes for other in self.world.nodes if one is not other]
@@ -214,12 +220,13 @@ class Faults:
             await trio.sleep(seconds)
             self.world.database.troubles.remove(trouble)
 
-    async def step_clock(self, by: float, seconds: float) -> None:
+    async def step_clock(self, by: float, seconds: float, *, back: bool = True) -> None:
         """The database's clock is set, and set back after so many seconds."""
         with self._noted("clock step", f"{by:+g}"):
             self.world.backing.step(by)
             await trio.sleep(seconds)
-            self.world.backing.step(-by)
+            if back:
+                self.world.backing.step(-by)
 
     # --- people -------------------------------------------------------------------------------------
 

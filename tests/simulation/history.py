@@ -21,6 +21,7 @@ class Execution:
     life: str  # name and life of its node
     slots: int  # of the node
     began: float
+    process: str = ""
     exclusive: bool = False
     ended: float = INFINITE
     how: str = "unfinished"  # return, raise, snooze, cancelled, killed
@@ -78,6 +79,8 @@ class History:
         self.verdicts: list[Verdict] = []
         self.crashes: list[str] = []  # of actors: none is expected
         self.stops: list[tuple[str, float, float, float]] = []  # node, asked, ended, limit
+        self.deaths: list[tuple[str, float]] = []  # lives of workers, and when they were killed
+        self.closed: list[tuple[str, float]] = []  # worker's host, when a coordinator saw its stream end
         self.vouched: dict[str, list[float]] = {}  # life → when FROZEN reached it
         self.quiet_at = INFINITE  # when everything was final
 

@@ -12,6 +12,7 @@ from tests.simulation.history import Execution, Submission
 from tests.simulation.overlap import overlaps
 
 ACCEPTED, ACCEPTED_BEFORE, FENCED = 0, 1, 2
+UNHURRIED = 3.0  # seconds for statements, sweeps and what had to be repeated
 HAPPENED = 1e-6  # seconds: times of one instant are equal in spite of rounding
 MOVES = {
     "queued": {"queued", "assigned", "cancelled", "expired"},
@@ -31,7 +32,7 @@ def judge(facts: Facts) -> list[str]:
     """Every violation, in words; empty when all invariants hold."""
     checks = (
         crashes_of_actors, submissions, finality, legal_moves, attempts, executions, results, verdicts, cancels,
-        counters, ends, capacity, stops, liveness, leaks, overlaps, promises,
+        counters, ends, capacity, solitude, graces, failover, stops, liveness, leaks, overlaps, promises,
     )  # fmt: skip
     return [f"{check.__name__}: {found}" for check in checks for found in check(facts)]
 
@@ -249,6 +250,39 @@ def capacity(facts: Facts) -> Iterator[str]:
                 break
 
 
+def solitude(facts: Facts) -> Iterator[str]:
+    """What is suspected of killing executors, or wants to be alone, has a process of its own."""
+    processes: dict[str, set[tuple[int, int]]] = defaultdict(set)
+    for run in facts.history.executions:
+        processes[run.process].add((run.task, run.attempt))
+    for process, runs in processes.items():
+        if len(runs) > 1 and not facts.solo.isdisjoint(runs):
+            yield f"{process} ran {sorted(runs)}, of which some must run alone"
+
+
+def graces(facts: Facts) -> Iterator[str]:
+    """The grace convicts only those whose sockets closed; silence is left to the lease."""
+    for change in facts.sessions:
+        if change.new == "dead" and change.cause == "convict":
+            host = change.worker.partition("#")[0]
+            since = change.at - facts.terms.grace - 6.0  # what a statement may take
+            if not any(host == other and since <= at <= change.at for other, at in facts.history.closed):
+                yield f"session {change.session} of {change.worker} was convicted after a grace at {change.at:.3f}"
+
+
+def failover(facts: Facts) -> Iterator[str]:
+    """A dead worker is found out within its lease and the quiet period, once nothing else is wrong."""
+    bound = facts.terms.lease + facts.terms.quiet_period + UNHURRIED
+    for life, died in facts.history.deaths:
+        for change in facts.sessions:
+            if change.worker != life or change.new not in ("dead", "closed"):
+                continue
+            troubles = [one.until for one in facts.history.faults if one.since <= change.at and one.until >= died]
+            healthy = max([died, *troubles])
+            if change.at - healthy > bound:
+                yield f"{life} died at {died:.3f} and was found out at {change.at:.3f}, healthy since {healthy:.3f}"
+
+
 def stops(facts: Facts) -> Iterator[str]:
     for life, asked, ended, limit in facts.history.stops:
         host = life.partition("#")[0]
@@ -272,6 +306,11 @@ def promises(facts: Facts) -> Iterator[str]:
         for ended in facts.ended:
             if ended.outcome in ("lost", "undelivered", "refused", "released") or not ended.accepted:
                 yield f"task {ended.task} attempt {ended.attempt} was {ended.outcome}: nothing may be repeated here"
+    if facts.expect.closes:
+        stopped = {life for life, *_ in facts.history.stops}
+        for change in facts.sessions:
+            if change.worker in stopped and change.new == "dead":
+                yield f"{change.worker} was stopped and said goodbye, and its session was convicted"
     if not facts.expect.crashes:
         for ended in facts.ended:
             if ended.outcome in ("lost", "crashed") and ended.accepted:

@@ -35,6 +35,7 @@ CALM = (
 LASTING = ((45, "short"), (20, "long"), (15, "medium"), (15, "exclusive"), (3, "at most once"), (2, "cancelled"))
 ALL_KINDS = (
     *CALM, (1, "poison"), (2, "kills once"), (2, "blocks"), (2, "stubborn"), (3, "alone"), (3, "cancelled at once"),
+    (1, "obstinate"),
 )  # fmt: skip
 
 
@@ -82,6 +83,8 @@ def task_of(kind: str, world: World, number: int) -> NewTask:
         case "stubborn":
             name, args["seconds"], args["stubborn"] = "long", 60.0, True
             more["max_tries"], more["timeout"] = 1, 2.0
+        case "obstinate":
+            name, args["seconds"], args["stubborn"] = "long", 6.0, True
         case "alone":
             name, args["seconds"] = "alone", round(dice.uniform(0.1, 1.0), 3)
     key = f"key {number}" if dice.happens(world.mix.keyed) else None

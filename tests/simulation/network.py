@@ -178,6 +178,7 @@ class Network:
         self.connections: dict[Connection, None] = {}
         self.listeners: dict[str, Listener] = {}  # by address
         self.watchers: list[Callable[[str, str, Any], None]] = []
+        self.ends: list[Callable[[str], None]] = []  # a coordinator sees the stream of this worker end
         self._ways: dict[tuple[str, str], Way] = {}
 
     def way(self, source: str, target: str) -> Way:
@@ -279,13 +280,15 @@ class Network:
         up, down = connection.up, connection.down
         outgoing = cast("trio.MemorySendChannel[wire.CoordinatorMessage]", down)
         with trio.CancelScope() as scope:
-            up.on_end = partial(self._hurry, scope)
+            up.on_end = partial(self._hurry, scope, connection.client)
             await listener.serve(wire.CoordinatorEnd(connection.client, up.incoming, outgoing))
         down.close()
         up.incoming.close()
         if up.ended.is_set() and down.ended.is_set():
             self.connections.pop(connection, None)
 
-    def _hurry(self, scope: trio.CancelScope) -> None:
+    def _hurry(self, scope: trio.CancelScope, client: str) -> None:
         """An actor whose stream has ended has so many seconds to leave."""
+        for hook in self.ends:
+            hook(client)
         scope.deadline = min(scope.deadline, trio.current_time() + GONE_LIMIT)

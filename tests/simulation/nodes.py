@@ -287,6 +287,7 @@ class WorkerNode(Node):
 
     def _cut_off(self) -> None:
         machine = self.machine
+        self.world.history.deaths.append((self.life, trio.current_time()))
         self.world.forget_reports(self.host)
         if machine is not None:
             self.world.freezer.thaw(f"{self.host}/*")

@@ -71,7 +71,7 @@ async def _live(scenario: Scenario, result: Result, verbose: bool) -> None:
         with trio.fail_after(HARD_LIMIT):
             async with trio.open_nursery() as nursery:
                 world = World(
-                    result.seed, nursery, scenario.mix,
+                    result.seed, nursery, scenario.mix, scenario.terms,
                     servers=scenario.servers, schedulers=scenario.schedulers, workers=scenario.workers,
                 )  # fmt: skip
                 world.timeline.verbose = verbose

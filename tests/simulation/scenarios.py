@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import trio
 
+from actors.model.lease import TEST, LeaseTerms
 from tests.simulation.anything import random_fault
 from tests.simulation.database import HOST
 from tests.simulation.facts import Expect
@@ -25,6 +27,7 @@ class Scenario:
     servers: int = 2
     schedulers: int = 0
     workers: int = 3
+    terms: LeaseTerms = TEST
     expect: Expect = field(default_factory=Expect)
 
 
@@ -33,7 +36,8 @@ SCENARIOS: dict[str, Scenario] = {}
 
 def scenario(
     *, kinds: tuple[tuple[float, str], ...] | None = None, tasks: int | None = None, rate: float | None = None,
-    servers: int = 2, schedulers: int = 0, workers: int = 3, expect: Expect | None = None,
+    servers: int = 2, schedulers: int = 0, workers: int = 3, terms: LeaseTerms = TEST,
+    expect: Expect | None = None,
 ) -> Callable[[Script], Script]:  # fmt: skip
     def add(script: Script) -> Script:
         name = script.__name__.removesuffix("_")
@@ -43,7 +47,7 @@ def scenario(
         mix = replace(mix, tasks=tasks or mix.tasks, rate=rate or mix.rate)
         SCENARIOS[name] = Scenario(
             name=name, script=script, mix=mix, servers=servers, schedulers=schedulers, workers=workers,
-            expect=expect or Expect(),
+            expect=expect or Expect(), terms=terms,
         )  # fmt: skip
         return script
 
@@ -52,6 +56,7 @@ def scenario(
 
 NOTHING_LOST = Expect(repeats=False, crashes=False, overlap=False)
 NO_CRASH = Expect(crashes=False)
+CLEAN = Expect(crashes=False, closes=True)
 NO_OVERLAP = Expect(overlap=False)
 
 
@@ -61,6 +66,12 @@ def a_worker(faults: Faults) -> WorkerNode:
 
 def a_coordinator(faults: Faults) -> ServerNode:
     return faults.dice.pick(faults.world.coordinators)
+
+
+def a_linked_pair(faults: Faults) -> tuple[str, str]:
+    """A worker and its coordinator, if any is connected."""
+    links = [(one.client, one.server) for one in faults.world.network.connections]
+    return faults.dice.pick(links or [(a_worker(faults).host, a_coordinator(faults).host)])
 
 
 async def soon(faults: Faults, most: float = 3.0) -> None:
@@ -111,14 +122,14 @@ async def executor_trouble(faults: Faults) -> None:
             await faults.block_executor(a_worker(faults), faults.dice.uniform(0.5, 5.0))
 
 
-@scenario(kinds=CALM, expect=NO_CRASH)
+@scenario(kinds=(*CALM, (6, "obstinate")), expect=CLEAN)
 async def drain_under_load(faults: Faults) -> None:
     await soon(faults)
     await faults.drain_worker(a_worker(faults))
     await faults.restart(a_worker(faults), 0.2)
 
 
-@scenario(kinds=CALM, expect=NO_CRASH)
+@scenario(kinds=(*CALM, (6, "obstinate")), expect=NO_CRASH)
 async def rolling_restart(faults: Faults) -> None:
     """Every node in turn, stopped as SIGTERM stops it."""
     await soon(faults, 1.0)
@@ -204,6 +215,38 @@ async def connection_resets(faults: Faults) -> None:
         await faults.reset(a_worker(faults).host, a_coordinator(faults).host)
 
 
+@scenario(kinds=LASTING, tasks=40, terms=replace(TEST, ack_window=0.3))
+async def brief_cuts(faults: Faults) -> None:
+    """Acceptances come too late for the acknowledgement window, and what the sweep then says is sometimes lost."""
+    async with trio.open_nursery() as nursery:
+        if faults.dice.happens(0.5):
+            nursery.start_soon(partial(faults.trouble, 6.0, names=("sweep",), lose_answer=0.7))
+        for _ in range(5):
+            await trio.sleep(faults.dice.uniform(0.2, 0.6))
+            worker, server = a_linked_pair(faults)
+            await faults.cut([(worker, server)], faults.dice.uniform(0.5, 0.8), kind="one way")
+            if faults.dice.happens(0.5):
+                await faults.reset(worker, server)
+
+
+@scenario(kinds=LASTING, tasks=30)
+async def torn_connections(faults: Faults) -> None:
+    """Closed sockets, and no way back: the grace decides, but not over what is exclusive."""
+    for _ in range(2):
+        await soon(faults, 1.0)
+        await faults.tear(*a_linked_pair(faults), faults.dice.uniform(0.5, 4.0))
+
+
+@scenario(kinds=LASTING, tasks=30)
+async def frozen_without_alternative(faults: Faults) -> None:
+    """The coordinator of a worker has lost the database, and the worker reaches no other."""
+    await soon(faults)
+    worker, server = a_linked_pair(faults)
+    others = [one.host for one in faults.world.coordinators if one.host != server]
+    ways = [(server, HOST), (HOST, server), *((worker, other) for other in others)]
+    await faults.cut(ways, faults.dice.uniform(4.0, 8.0))
+
+
 @scenario()
 async def duplicate_messages(faults: Faults) -> None:
     async with trio.open_nursery() as nursery:
@@ -272,8 +315,14 @@ async def coordinator_without_database(faults: Faults) -> None:
 
 @scenario(kinds=LASTING, tasks=30)
 async def clock_step_back(faults: Faults) -> None:
+    """Whoever dies then is still found out: leases that lie impossibly far ahead are clamped."""
     await soon(faults)
-    await faults.step_clock(-faults.dice.uniform(0.5, 30.0), faults.dice.uniform(1.0, 4.0))
+    async with trio.open_nursery() as nursery:
+        for_good = faults.dice.happens(0.5)
+        by = faults.dice.uniform(15.0, 25.0) if for_good else faults.dice.uniform(0.5, 30.0)
+        nursery.start_soon(partial(faults.step_clock, -by, faults.dice.uniform(1.0, 4.0), back=not for_good))
+        await trio.sleep(faults.dice.uniform(0.0, 0.5))
+        await faults.crash(a_worker(faults), faults.dice.uniform(0.5, 2.0), silent=True)
 
 
 @scenario(kinds=LASTING, tasks=30)

@@ -194,6 +194,31 @@ def test_more_handlers_than_slots(story: Story) -> None:
     story.finds("has 0 slots")
 
 
+def test_one_that_must_run_alone_and_did_not(story: Story) -> None:
+    story.row.name = "alone"
+    story.older.process = story.newer.process = "w1#1/1"
+    story.finds("must run alone")
+
+
+def test_convicted_after_a_grace_though_its_socket_never_closed(story: Story) -> None:
+    story.sessions[0].cause = "convict"
+    story.finds("convicted after a grace")
+
+
+def test_a_death_that_was_found_out_late(story: Story) -> None:
+    story.history.deaths.append(("w1#1", 4.0))
+    assert story.judged() == []
+    story.history.deaths[0] = ("w1#1", 4.9 - 9.3)
+    story.finds("was found out at")
+
+
+def test_a_goodbye_that_nobody_heard(story: Story) -> None:
+    story.expect = Expect(closes=True)
+    assert story.judged() == []
+    story.history.stops.append(("w1#1", 1.0, 2.0, 11.0))
+    story.finds("said goodbye")
+
+
 def test_a_stop_that_took_too_long(story: Story) -> None:
     story.history.stops.append(("w1#1", 1.0, 20.0, 11.0))
     story.finds("asked to stop")
@@ -241,6 +266,7 @@ def test_frozen_vouches_for_what_is_not_exclusive(story: Story) -> None:
 
 def test_after_the_grace_it_may_run_until_its_deadline(story: Story) -> None:
     story.sessions[0].cause = "convict"
+    story.history.closed.append(("w1", 3.9))
     story.older.ended = 5.8
     assert story.judged() == []
     story.older.ended = 8.0

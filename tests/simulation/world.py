@@ -10,7 +10,7 @@ import trio
 
 from actors.model import link as wire
 from actors.model.columns import Outcomes
-from actors.model.lease import TEST
+from actors.model.lease import LeaseTerms
 from actors.runtime.supervisor import describe
 from tests.simulation.backing import Backing
 from tests.simulation.database import HOST, Database
@@ -54,9 +54,17 @@ class World:
     """Everything of one run."""
 
     def __init__(
-        self, seed: int, nursery: trio.Nursery, mix: Mix, *, servers: int = 2, schedulers: int = 0, workers: int = 3
+        self,
+        seed: int,
+        nursery: trio.Nursery,
+        mix: Mix,
+        terms: LeaseTerms,
+        *,
+        servers: int = 2,
+        schedulers: int = 0,
+        workers: int = 3,
     ) -> None:
-        self.seed, self.nursery, self.mix, self.terms = seed, nursery, mix, TEST
+        self.seed, self.nursery, self.mix, self.terms = seed, nursery, mix, terms
         self.dice = Dice(seed)
         self.load_dice = self.dice.stream("load")
         self.timeline = Timeline()
@@ -82,6 +90,7 @@ class World:
         self.clients = Clients(self)
         self._reports: dict[tuple[str, int], Outcomes] = {}
         self.network.watchers.append(self._watch)
+        self.network.ends.append(lambda host: self.history.closed.append((host, self.timeline.now)))
 
     @property
     def nodes(self) -> list[Node]:
