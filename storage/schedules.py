@@ -27,6 +27,16 @@ from storage.schedule_requests import NAMED, PostgresSlotRequests, announce, loc
 from storage.schedule_rows import SLOT_COLUMNS, a_schedule, a_slot, definition_text, saved
 
 DELETED = "the schedule was deleted"
+# What a scheduler locks, and what others have locked it passes by. $1 how many
+DUE = (
+    " WHERE s.next_slot_at <= statement_timestamp() AND NOT s.paused AND s.deleted_at IS NULL"
+    " ORDER BY s.next_slot_at LIMIT $1 FOR UPDATE OF s SKIP LOCKED"
+)
+FREE = (
+    " WHERE s.id IN (SELECT w.schedule_id FROM callboard_schedule_slots w WHERE w.state = 'waiting')"
+    " AND NOT EXISTS (SELECT FROM callboard_tasks t WHERE t.schedule_id = s.id AND t.finished_at IS NULL)"
+    " AND NOT s.paused AND s.deleted_at IS NULL ORDER BY s.id LIMIT $1 FOR UPDATE OF s SKIP LOCKED"
+)
 
 
 class PostgresSchedules(PostgresSlotRequests):
@@ -135,14 +145,9 @@ class PostgresSchedules(PostgresSlotRequests):
         )  # fmt: skip
 
     async def fire(self, plan: Plan, *, limit: int) -> Fired:
-        due = (
-            " WHERE s.next_slot_at <= statement_timestamp() AND NOT s.paused AND s.deleted_at IS NULL"
-            " ORDER BY s.next_slot_at LIMIT $1 FOR UPDATE OF s SKIP LOCKED"
-        )
-
         async def work(connection: Connection) -> tuple[Fired, Told]:
             async with connection.transaction():
-                rows = await connection.fetch(sql("schedule") + due, limit)
+                rows = await connection.fetch(sql("schedule") + DUE, limit)
                 schedules = {row["id"]: a_schedule(row) for row in rows}
                 if not schedules:
                     return Fired(0, 0), Told()
@@ -159,15 +164,9 @@ class PostgresSchedules(PostgresSlotRequests):
         return fired
 
     async def post_waiting(self, *, limit: int) -> int:
-        free = (
-            " WHERE s.id IN (SELECT w.schedule_id FROM callboard_schedule_slots w WHERE w.state = 'waiting')"
-            " AND NOT EXISTS (SELECT FROM callboard_tasks t WHERE t.schedule_id = s.id AND t.finished_at IS NULL)"
-            " AND NOT s.paused AND s.deleted_at IS NULL ORDER BY s.id LIMIT $1 FOR UPDATE OF s SKIP LOCKED"
-        )
-
         async def work(connection: Connection) -> Told:
             async with connection.transaction():
-                rows = await connection.fetch(sql("schedule") + free, limit)
+                rows = await connection.fetch(sql("schedule") + FREE, limit)
                 schedules = {row["id"]: a_schedule(row) for row in rows}
                 lanes = {row["id"]: row["lane_id"] for row in rows}
                 # A second statement: it sees what was committed before the locks were ours.

@@ -15,7 +15,7 @@ from actors.model.cron import MAX_LENGTH, parse_cron
 from actors.model.fields import Field, Instant, Seconds, Switch, Text, Whole, object_schema
 from actors.model.recurrence import Fold, Gap
 from actors.model.schedule import DEFAULT_CAP, DEFAULT_WINDOW, CatchUp, Definition, Overlap
-from actors.model.schedule_form import TEMPLATE, template_of, time_text
+from actors.model.schedule_form import TEMPLATE, TIMES_OF_TASKS, template_of, time_text
 from actors.model.submission import TASK, read_fields, read_task
 from actors.model.wrong import Wrong, json_kind, shown
 
@@ -24,7 +24,7 @@ PERIOD_STEP = 0.001  # seconds: nominal times are whole milliseconds
 MOST_REASON = 500  # characters
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", re.ASCII)
 NAME_WANTED = "must have 1 to 100 letters, digits, '.', '_', ':' or '-', and begin with a letter or digit"
-_TIMES_OF_TASKS = {"run_at": "start_at, at or jitter", "delay": "jitter", "expires_at": "catch_up"}
+_INSTEAD = {"run_at": "start_at, at or jitter", "delay": "jitter", "expires_at": "catch_up"}
 
 
 def is_name(text: str) -> bool:
@@ -91,11 +91,10 @@ class Template:
             found.append(Wrong(field, "wrong_type", f"must be an object, not {json_kind(value)}"))
             return None
         before = len(found)
-        for name, instead in _TIMES_OF_TASKS.items():
-            if name in value:
-                detail = f"the schedule decides when its tasks run: leave it out; see {instead}"
-                found.append(Wrong(f"{field}.{name}", "conflict", detail))
-        rest = {name: one for name, one in value.items() if name not in _TIMES_OF_TASKS}
+        for name in sorted(TIMES_OF_TASKS & value.keys()):
+            detail = f"the schedule decides when its tasks run: leave it out; see {_INSTEAD[name]}"
+            found.append(Wrong(f"{field}.{name}", "conflict", detail))
+        rest = {name: one for name, one in value.items() if name not in TIMES_OF_TASKS}
         task, wrong = read_task(rest, datetime.now(UTC), _encode, where=field)
         found += wrong
         return None if task is None or len(found) > before else template_of(task, rest.get("args", {}))

@@ -11,14 +11,13 @@ from typing import Any
 from actors.model.firing import Planned
 from actors.model.recurrence import Fold, Gap
 from actors.model.schedule import CatchUp, Definition, Overlap, Schedule
+from actors.model.submission import TASK
 from actors.model.task import NewTask
 
 # What a slot's task carries in its metadata: for which nominal time it was posted.
 SLOT_KEY = "callboard.slot_at"
-TEMPLATE = (
-    "name", "args", "queue", "priority", "timeout", "max_tries", "backoff", "exclusive", "retry_on_crash", "tags",
-    "metadata",
-)  # fmt: skip
+TIMES_OF_TASKS = frozenset({"run_at", "delay", "expires_at"})  # the schedule decides
+TEMPLATE = tuple(name for name in TASK if name not in TIMES_OF_TASKS)
 _KINDS: Mapping[str, type] = {"dst_gap": Gap, "dst_fold": Fold, "overlap": Overlap, "catch_up": CatchUp}
 _TIMES = ("at", "start_at", "end_at")
 

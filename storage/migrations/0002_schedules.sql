@@ -54,5 +54,6 @@ CREATE INDEX callboard_schedule_slots_age ON callboard_schedule_slots (created_a
 
 ALTER TABLE callboard_tasks ADD COLUMN schedule_id bigint;  -- of the schedule that posted it
 CREATE INDEX callboard_tasks_schedule ON callboard_tasks (schedule_id, id) WHERE schedule_id IS NOT NULL;
-CREATE INDEX callboard_tasks_unfinished_of_schedule ON callboard_tasks (schedule_id)
+-- The same order, so that the planner takes the smaller one for what is unfinished.
+CREATE INDEX callboard_tasks_unfinished_of_schedule ON callboard_tasks (schedule_id, id)
     WHERE schedule_id IS NOT NULL AND finished_at IS NULL;
