@@ -79,8 +79,9 @@ def _deaths(history: Path) -> dict[int, list[int]]:
     for one in events(history, "nemesis"):
         for pid in one.get("kills", ()):
             deaths[pid].append(one["t"])
+    killed = frozenset(deaths)
     for one in events(history, "sampler"):
-        if one["event"] == "gone":
+        if one["event"] == "gone" and one["pid"] not in killed:
             deaths[one["pid"]].append(one["t"] - SEEN_LATE)
     return deaths
 
