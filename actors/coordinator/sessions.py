@@ -103,15 +103,22 @@ class SessionKeeper:
             try:
                 await self.run_once()
             except StorageError as error:
-                if self._ok:
-                    log.warning("leases can't be renewed: %s", error)
-                self._ok = False
-                self.refusal = str(error) if isinstance(error, WritesRefused) else None
-                self._quiet.failed()
+                self._failed(error, began)
             rest = max(0.05, self._terms.renewal - (trio.current_time() - began))
             with trio.move_on_after(min(rest, self._until_grace())):
                 await self._hints.receive()
                 await trio.sleep(0.02)  # a burst of wishes is one round
+
+    def _failed(self, error: StorageError, began: float) -> None:
+        """A database that is full may still renew leases: then nobody is frozen for what else it refused."""
+        self.refusal = str(error) if isinstance(error, WritesRefused) else None
+        if self.refusal is not None and self._last_answer >= began:
+            log.warning("leases are renewed, and the rest waits: %s", error)
+            return
+        if self._ok:
+            log.warning("leases can't be renewed: %s", error)
+        self._ok = False
+        self._quiet.failed()
 
     def _until_grace(self) -> float:
         now = trio.current_time()

@@ -12,7 +12,7 @@ from tests.support.cluster import Cluster
 FULL = """
     CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;
-    CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON callboard_tasks EXECUTE FUNCTION full_disk()
+    CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON callboard_tasks FOR EACH ROW EXECUTE FUNCTION full_disk()
 """
 
 

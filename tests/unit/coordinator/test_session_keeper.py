@@ -328,3 +328,19 @@ async def test_a_database_that_takes_no_writes_freezes_the_workers_and_says_why(
         assert bench.keeper.reply(bench.link, 2).lease is Lease.RENEWED
         assert bench.keeper.refusal is None
         nursery.cancel_scope.cancel()
+
+
+async def test_a_full_database_that_renews_leases_freezes_nobody(autojump_clock: MockClock) -> None:
+    bench = Bench()
+
+    async def sweep(*_: Any, **__: Any) -> Swept:
+        raise WritesRefused("its disk is full")
+
+    bench.store.sweep = sweep  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(bench.keeper.run)
+        for sequence in range(1, 6):
+            bench.link.heard_at = bench.link.beat_at = trio.current_time()
+            assert bench.keeper.reply(bench.link, sequence).lease is Lease.RENEWED
+            await trio.sleep(DEFAULT.renewal)
+        nursery.cancel_scope.cancel()
