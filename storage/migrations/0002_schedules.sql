@@ -1,3 +1,4 @@
+-- oldest: 0001
 -- Schedules, and the ledger of their nominal times.
 
 CREATE TABLE callboard_schedules (
