@@ -19,6 +19,8 @@ MOST_WISHES = 10_000  # that one renewal passes on
 
 def open_session(tables: Tables, worker: WorkerInfo, secret_hash: bytes, coordinator_id: str, lease: float) -> Session:
     now = tables.now()
+    before = [one for one in tables.sessions.values() if (one.worker, one.secret_hash) == (worker.id, secret_hash)]
+    former = max(before, key=lambda one: one.session_id, default=None)  # what was wished of this process outlives it
     row = SessionRow(
         session_id=tables.next_id("session"),
         worker=indexed(worker.id),
@@ -28,6 +30,8 @@ def open_session(tables: Tables, worker: WorkerInfo, secret_hash: bytes, coordin
         lease_until=later(now, lease),
         connected_at=now,
         last_seen=now,
+        paused=former is not None and former.paused,
+        drain_requested=former is not None and former.drain_requested,
         **_declared(worker),
     )
     tables.apply(Changes(sessions={row.session_id: row}))
