@@ -9,7 +9,7 @@ from actors.model.columns import Outcome
 from tests.simulation.audit import FINAL, HELD
 from tests.simulation.facts import Facts, is_claim
 from tests.simulation.history import Execution, Submission
-from tests.simulation.overlap import overlaps
+from tests.simulation.overlap import outliving, overlaps
 
 ACCEPTED, ACCEPTED_BEFORE, FENCED = 0, 1, 2
 UNHURRIED = 3.0  # seconds for statements, sweeps and what had to be repeated
@@ -32,7 +32,7 @@ def judge(facts: Facts) -> list[str]:
     """Every violation, in words; empty when all invariants hold."""
     checks = (
         crashes_of_actors, submissions, finality, legal_moves, attempts, executions, results, verdicts, cancels,
-        counters, ends, capacity, solitude, graces, failover, stops, liveness, leaks, overlaps, promises,
+        counters, ends, capacity, solitude, graces, failover, stops, liveness, leaks, outliving, overlaps, promises,
     )  # fmt: skip
     return [f"{check.__name__}: {found}" for check in checks for found in check(facts)]
 

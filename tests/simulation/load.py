@@ -44,7 +44,7 @@ class Mix:
     """Shares of the kinds of tasks, and how many."""
 
     tasks: int = 40
-    rate: float = 8.0  # a second
+    rate: float = 6.0  # a second
     kinds: tuple[tuple[float, str], ...] = CALM
     keyed: float = 0.7
 

@@ -18,6 +18,21 @@ WAKING = 1.0  # seconds from the thaw of a machine until nothing of it runs that
 INSTANT = 0.05  # seconds: the way of a kill, and of a lease's last moment
 
 
+def outliving(facts: Facts) -> Iterator[str]:
+    """Nothing runs on after its session has ended, whether or not it was started elsewhere by then."""
+    for runs in facts.runs.values():
+        for run in runs:
+            taken = facts.end_of(run.task, run.attempt, run.key)
+            if taken is None or run.ended <= taken.at:
+                continue
+            until, why = allowed_until(facts, run, taken)
+            if run.ended > until + INSTANT:
+                yield (
+                    f"task {run.task}: attempt {run.attempt} on {run.life} was taken at {taken.at:.3f} ({why}), may "
+                    f"run until {until:.3f} and ended at {run.ended:.3f}"
+                )
+
+
 def overlaps(facts: Facts) -> Iterator[str]:
     for task, runs in facts.runs.items():
         if len(runs) < 2:
@@ -39,13 +54,11 @@ def _judge(facts: Facts, task: int, older: Execution, newer: Execution, together
     if taken is None:
         yield f"{what}: nobody had taken the older one"
         return
-    until, why = allowed_until(facts, older, taken)
+    _, why = allowed_until(facts, older, taken)
     if not facts.expect.overlap or older.exclusive:
         asleep = asleep_until(facts, older, taken.at)
         if older.ended > asleep + INSTANT:
             yield f"{what}, and must not at all (taken at {taken.at:.3f} by {taken.cause}: {why})"
-    elif older.ended > until + INSTANT:
-        yield f"{what}: taken at {taken.at:.3f} ({why}), it may run until {until:.3f} and ended at {older.ended:.3f}"
 
 
 def allowed_until(facts: Facts, run: Execution, taken: Change) -> tuple[float, str]:
