@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import trio
 
 from actors.model import zones
 from actors.model.clock_guard import BETWEEN, ClockGuard
-from actors.model.errors import StorageError
+from actors.model.errors import StorageError, StorageRefused, StorageUnavailable
 from actors.model.firing import Firing, Previous, decide
 from actors.model.ports import Wakeups
 from actors.model.schedule import Health, Schedule
@@ -33,6 +34,8 @@ TASKS = 2_000  # a transaction stops taking schedules beyond so many tasks
 PRUNE_EVERY = 60.0  # seconds
 PRUNED = 1_000  # ledger entries at a time
 
+Key = tuple[str, int]  # name and version of a schedule
+
 
 class Cron:
     """The actor. `health` and `guard` are what others may read."""
@@ -45,6 +48,8 @@ class Cron:
         self.health: Health | None = None  # as last seen
         self.seen_at = float("-inf")  # trio time of that
         self.posted = 0  # tasks
+        self._planned: list[Key] = []  # of the last transaction
+        self._aside: set[Key] = set()
         self._pruned_at = float("-inf")
         self._retimed = False
 
@@ -95,29 +100,62 @@ class Cron:
     async def _fire(self) -> bool:
         if probe.armed is not None:
             await probe.armed.reach("cron.before_commit")
-        fired = await self._store.fire(self._plan, limit=BATCH)
+        try:
+            fired = await self._store.fire(self._plan, limit=BATCH)
+        except (StorageUnavailable, StorageRefused):
+            raise
+        except StorageError as error:
+            log.error("schedules are fired one by one: %s", error)
+            return await self._fire_each()
         if probe.armed is not None:
             await probe.armed.reach("cron.after_commit")
         self.posted += fired.tasks
         return fired.schedules > 0
+
+    async def _fire_each(self) -> bool:
+        """After a transaction that the database refused for what was in it: one bad schedule must stop no other."""
+        progress = False
+        for key in self._planned:
+            try:
+                fired = await self._store.fire(partial(self._plan, only=key), limit=BATCH)
+            except (StorageUnavailable, StorageRefused):
+                raise
+            except StorageError as error:
+                self._set_aside(key, error)
+                continue
+            self.posted += fired.tasks
+            progress = progress or fired.schedules > 0
+        return progress
+
+    def _set_aside(self, key: Key, error: Exception) -> None:
+        """Until it is edited, or this actor starts anew. It is overdue meanwhile, and health says so."""
+        self._aside.add(key)
+        log.error("schedule %s (version %s) can't be fired here: %s", *key, error, exc_info=error)
 
     async def _post_waiting(self) -> bool:
         posted = await self._store.post_waiting(limit=BATCH)
         self.posted += posted
         return posted > 0
 
-    def _plan(self, now: datetime, due: Sequence[tuple[Schedule, Previous]]) -> list[Firing]:
+    def _plan(self, now: datetime, due: Sequence[tuple[Schedule, Previous]], only: Key | None = None) -> list[Firing]:
         """Steps for as many as one transaction may take; a schedule that can't be understood stops no other."""
         if not self.guard.read(now, self._steady()):
             return []
         firings: list[Firing] = []
+        if only is None:
+            self._planned = []
         tasks = 0
         for schedule, previous in due:
+            key = schedule.name, schedule.version
+            if key in self._aside or only not in (None, key):
+                continue
             try:
                 firing = decide(schedule, now, previous)
             except Exception as error:
-                log.error("schedule %s can't be fired here: %s", schedule.name, error, exc_info=error)
+                self._set_aside(key, error)
                 continue
+            if only is None:
+                self._planned.append(key)
             firings.append(firing)
             tasks += len(firing.fire)
             if tasks > TASKS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actors.model.errors import StorageUnavailable
+from actors.model.errors import BadValue, StorageUnavailable
 from actors.model.firing import Previous
 from actors.model.schedule import Definition, Health, Schedule
 from actors.model.schedule_changes import created
@@ -34,6 +34,7 @@ class Schedules:
     locked: bool = False
     ahead: float = 0.0  # seconds of the database's clock
     calls: int = 0
+    poison: int = 0  # a schedule whose tasks the database refuses
 
     def now(self) -> datetime:
         return START + timedelta(seconds=trio.current_time() + self.ahead)
@@ -56,6 +57,8 @@ class Schedules:
         if self.locked:
             return Fired(0, 0)
         firings = plan(now, [(one, Previous()) for one in due])
+        if any(one.schedule.id == self.poison for one in firings):
+            raise BadValue("args", "what the database can't hold")
         for firing in firings:
             place = next(n for n, one in enumerate(self.held) if one.id == firing.schedule.id)
             self.held[place] = firing.schedule
@@ -191,7 +194,24 @@ async def test_a_schedule_that_cannot_be_understood_stops_no_other(
     schedules.held = [bad, every(10)]
     await after(cron_of(schedules), 12)
     assert schedules.fired == [START + timedelta(seconds=10)]
-    assert "bad can't be fired here" in caplog.text
+    assert caplog.text.count("bad (version 1) can't be fired here") == 1
+
+
+async def test_a_schedule_whose_task_the_database_refuses_stops_no_other_and_is_tried_again_when_edited(
+    schedules: Schedules, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    schedules.held, schedules.poison = [replace(every(10), id=2, name="bad"), every(10)], 2
+    cron = cron_of(schedules)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cron.run)
+        await trio.sleep(25)
+        assert schedules.fired == [START + timedelta(seconds=one) for one in (10, 20)]
+        assert caplog.text.count("bad (version 1) can't be fired here") == 1
+        schedules.poison = 0
+        schedules.held[0] = replace(schedules.held[0], version=2)
+        await trio.sleep(2)
+        assert len(schedules.fired) == 4
+        nursery.cancel_scope.cancel()
 
 
 def test_one_transaction_takes_a_bounded_number_of_tasks(schedules: Schedules) -> None:
