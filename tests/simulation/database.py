@@ -16,7 +16,7 @@ from typing import Any, cast
 import trio
 
 from actors.model.errors import CallboardError, StorageTimeout, StorageUnavailable
-from actors.model.ports import DispatchStore, TaskStore
+from actors.model.ports import DispatchStore, Swept, TaskStore
 from actors.runtime.mailbox import Reply
 from tests.simulation.dice import Dice
 from tests.simulation.network import Network
@@ -278,4 +278,7 @@ def shown(answer: Any) -> str:
         return f"{sum(len(share.assignment) for share in answer[0])} of {answer[1]}"
     if isinstance(answer, list):
         return f"{len(answer)} rows"
+    if isinstance(answer, Swept):
+        taken = sorted(one.task_id for held in answer.taken.values() for one in held)
+        return f"swept {answer.count}, convicted {list(answer.convicted)}, took {taken}"
     return type(answer).__name__ if not isinstance(answer, int | str | None) else str(answer)

@@ -209,10 +209,11 @@ class Faults:
         refuse: float = 0.0,
         slow: float = 0.0,
         only: ServerNode | None = None,
+        most: int = 1_000_000,
     ) -> None:
-        """Statements of these names get lost, refused or late, each with its probability."""
+        """At most so many statements of these names get lost, refused or late, each with its probability."""
         trouble = Trouble(
-            frozenset(names), lose_question, lose_answer, refuse, slow, None if only is None else only.host
+            frozenset(names), lose_question, lose_answer, refuse, slow, None if only is None else only.host, most
         )
         kinds = {"question": lose_question, "answer": lose_answer, "refuse": refuse, "slow": slow}
         with self._noted("statements", *(kind for kind, chance in kinds.items() if chance)):

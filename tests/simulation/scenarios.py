@@ -219,19 +219,25 @@ async def connection_resets(faults: Faults) -> None:
         await faults.reset(a_worker(faults).host, a_coordinator(faults).host)
 
 
-@scenario(kinds=LASTING, tasks=50, rate=6.0, terms=EAGER)
+@scenario(kinds=LASTING, tasks=60, rate=8.0, workers=2, terms=EAGER)
 async def brief_cuts(faults: Faults) -> None:
     """Acceptances come too late for the acknowledgement window, and what the sweep then says is sometimes lost."""
     await trio.sleep(EAGER.quiet_period)  # until then nobody judges
     async with trio.open_nursery() as nursery:
         if faults.dice.happens(0.5):
-            nursery.start_soon(partial(faults.trouble, 6.0, names=("sweep",), lose_answer=0.7))
+            nursery.start_soon(lose_some_sweeps, faults)
         for _ in range(5):
             await trio.sleep(faults.dice.uniform(0.2, 0.6))
             worker, server = a_linked_pair(faults)
             await faults.cut([(worker, server)], faults.dice.uniform(0.8, 1.5), kind="one way")
             if faults.dice.happens(0.5):
                 await faults.reset(worker, server)
+
+
+async def lose_some_sweeps(faults: Faults) -> None:
+    """The answer of one, and what the repeat says is that there was nothing to do."""
+    for _ in range(8):
+        await faults.trouble(0.8, names=("sweep",), lose_answer=0.8, most=1)
 
 
 @scenario(kinds=LASTING, tasks=30)
