@@ -14,7 +14,8 @@ import trio
 from tests.system.bench.system import System
 
 ANSWER_LIMIT = 8.0  # seconds for one request
-REPEAT_AFTER = 0.3  # seconds
+REPEAT_AFTER, REPEAT_MOST = 0.3, 3.0  # seconds; twice as long each time
+AT_ONCE = 60  # requests: a client that storms a system in trouble only tests itself
 GIVE_UP = 60.0  # seconds after which a submission without an answer stays unknown
 READERS = 8
 MOST = 5_000  # tasks, however long a blow lasts
@@ -64,6 +65,7 @@ class Load:
         self.invoked = 0
         self.most = MOST
         self._op = 0
+        self._room = trio.CapacityLimiter(AT_ONCE)
 
     def kinds(self) -> list[str]:
         """The kinds in the order in which they are submitted: the same for the same seed."""
@@ -98,7 +100,7 @@ class Load:
         key = f"{self._name}:{self._system.history.parent.name}:{key}"
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
         self.invoked += 1
-        give_up = trio.current_time() + GIVE_UP
+        give_up, pause = trio.current_time() + GIVE_UP, REPEAT_AFTER
         while trio.current_time() < give_up:
             op = self._next()
             self._record("submit_invoke", op=op, key=key, body_hash=digest, name=what["name"])
@@ -115,7 +117,8 @@ class Load:
                 return None
             else:  # 503: refused, or the outcome is unknown
                 self._record("submit_info", op=op, why=f"status {answer.status_code}")
-            await trio.sleep(REPEAT_AFTER * self._random.uniform(0.5, 1.5))
+            await trio.sleep(pause * self._random.uniform(0.5, 1.5))
+            pause = min(REPEAT_MOST, 2 * pause)
         self.unknown += 1
         return None
 
@@ -155,7 +158,8 @@ class Load:
     async def _ask(self, method: str, path: str, **more: Any) -> httpx.Response | str:
         """The answer, or why there is none."""
         try:
-            answer = await self._system.cluster.http.request(method, path, timeout=ANSWER_LIMIT, **more)
+            async with self._room:
+                answer = await self._system.cluster.http.request(method, path, timeout=ANSWER_LIMIT, **more)
         except httpx.HTTPError as error:
             return type(error).__name__
         if answer.status_code >= 400:

@@ -6,6 +6,7 @@ from tests.system.bench.scenario import CATALOGUE
 from tests.system.scenarios import (
     clocks,
     database,
+    daylight,
     failpoints,
     measured,
     missed,
@@ -20,6 +21,7 @@ __all__ = [
     "CATALOGUE",
     "clocks",
     "database",
+    "daylight",
     "failpoints",
     "measured",
     "missed",

@@ -1,14 +1,17 @@
-"""P48: nobody fires for ten minutes, and then each schedule does what its policy says."""
+"""P47 and P48: time passes in which nothing fires, really or by the database's clock alone."""
 
 from __future__ import annotations
+
+import trio
 
 from tests.system.bench import clocks
 from tests.system.bench.scenario import Stage, scenario
 from tests.system.scenarios.clocks import database_with_a_clock
+from tests.system.scenarios.daylight import now
 from tests.system.scenarios.processes import killed_are_back
 
 MISSED = {"none": 0, "last": 1, "all": 5}  # catch_up → missed slots that fire all the same
-PERIOD, LATE, AWAY = 30.0, 60.0, 600.0  # seconds
+PERIOD, LATE, AWAY, HOUR = 30.0, 60.0, 600.0, 3600.0  # seconds
 
 
 async def three_policies(stage: Stage) -> None:
@@ -59,3 +62,46 @@ async def p48(stage: Stage) -> None:
     fault = stage.nemesis.on("other", "postgres")
     stage.memory["postgres"].set(AWAY)
     stage.nemesis.took(fault, f"ten minutes passed: {AWAY:g} s")
+
+
+async def ticking(stage: Stage) -> None:
+    body = {"name": "tick", "every": 5, "catch_up": "none", "task": {"name": "nap", "args": {"seconds": 0.01}}}
+    answer = await stage.system.cluster.http.post("schedules", json=body)
+    assert answer.is_success, answer.text
+
+
+async def quiet(stage: Stage) -> None:
+    """As the other, of the one schedule."""
+    answer = await stage.system.cluster.http.post("schedules/tick/pause")
+    assert answer.is_success, answer.text
+    async with stage.system.database() as database:
+        rows = await database.fetch("SELECT * FROM callboard_schedule_slots ORDER BY id")
+    stage.memory["slots"] = rows
+    for row in rows:
+        if row["task_id"] is not None:
+            stage.load.asked_for(row["task_id"], f"tick {row['slot_at'].isoformat()}")
+
+
+async def nothing_of_the_hour_fired(stage: Stage) -> None:
+    rows, jump, believed = stage.memory["slots"], stage.memory["jump"], stage.memory["believed"]
+    early = [row for row in rows if jump + 1 < row["created_at"].timestamp() < believed]
+    assert not early, f"V7: {len(early)} slots were decided before the clock was believed"
+    late = [row for row in rows if row["created_at"].timestamp() >= believed]
+    fired = [row for row in late if row["state"] == "fired"]
+    assert fired, "V7: nothing fires after the clock was believed"
+    assert len(fired) < 40, f"V7: {len(fired)} slots fired after the jump"
+    assert sum(row["count"] for row in late if row["state"] != "fired") > 600, "V7: the hour is not accounted for"
+
+
+@scenario("P47.hour", "The database's clock jumps ahead by an hour while a schedule fires", group="D",
+          needs=(clocks.missing,), before=database_with_a_clock, prepare=ticking, after=quiet,
+          check=nothing_of_the_hour_fired, hold=1.0, fault_at=8.0, final_within=90.0, lossy=True,
+          overlap="any")  # fmt: skip
+async def p47_hour(stage: Stage) -> None:
+    fault = stage.nemesis.on("other", "postgres")
+    stage.memory["postgres"].set(HOUR)
+    stage.memory["jump"] = await now(stage)
+    stage.nemesis.took(fault, "an hour passed in a moment")
+    await trio.sleep(19)  # three readings, ten seconds apart
+    stage.memory["believed"] = await now(stage)
+    await trio.sleep(16)

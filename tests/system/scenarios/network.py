@@ -149,12 +149,12 @@ async def p25(stage: Stage) -> None:
                 proxy.calm("w1")
                 (proxy.up if up else proxy.down)("w1", cut_after=number)
                 proxy.reset("w1")
-            with trio.move_on_after(0.6):
+            with trio.move_on_after(2.0):
                 while stage.system.lost() == before:
                     await trio.sleep(0.01)
             cuts += stage.system.lost() > before
             stage.system.calm()
-    assert cuts > 60, f"only {cuts} cuts took effect"
+    assert cuts > 40, f"only {cuts} cuts took effect"
     stage.nemesis.took(fault, f"{cuts} connections were cut")
     stage.nemesis.off("w1")
 
