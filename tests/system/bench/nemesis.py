@@ -87,9 +87,9 @@ class Nemesis:
             await self.kill(name)
             await started.wait()
 
-    async def dies(self, name: str, limit: float = 30.0, kind: str | None = None) -> None:
-        """Waits for a node that was told to end itself, and writes its death down."""
-        node, pids = self.system.nodes[name], self.system.pids(name)
+    async def dies(self, name: str, pids: list[int], limit: float = 30.0) -> None:
+        """Waits for a node that was told to end itself, and writes its death down. `pids` are what it was."""
+        node = self.system.nodes[name]
         with trio.move_on_after(limit):
             while node.process.poll() is None:
                 pids = self.system.pids(name) or pids
@@ -97,7 +97,7 @@ class Nemesis:
         if node.process.poll() is None:
             return
         self.system.stopping.add(name)
-        fault = self.on(kind or self._death_of(name), name, pids)
+        fault = self.on(self._death_of(name), name, pids)
         await self.gone(pids)
         self.took(fault, "the processes are gone")
 

@@ -33,6 +33,7 @@ from tests.system.bench.statements import Statements
 
 HERE = Path(__file__).parent
 SOCKET = ".s.PGSQL.5432"
+CONNECT_LIMIT = 15.0  # seconds for a connection of the bench's own
 PORTS = range(18_000, 30_000)  # below those that the kernel gives to outgoing connections
 
 
@@ -193,7 +194,7 @@ class System:
     async def database(self) -> AsyncIterator[Database]:
         """A connection of the bench's own, past every proxy. Raises OSError and asyncpg errors while it is away."""
         database = Database(parse_url(self.url))
-        with trio.fail_after(5):
+        with trio.fail_after(CONNECT_LIMIT):
             await database.open()
         try:
             yield database

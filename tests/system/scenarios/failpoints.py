@@ -32,6 +32,7 @@ async def restart_armed(stage: Stage, point: str, action: str, turn: int) -> str
     if name == "c1":  # its workers went to the other one; the armed one must have them all
         await system.stop("c2")
     await system.until_workers()
+    stage.memory["pids"] = system.pids(name)
     return name
 
 
@@ -48,7 +49,7 @@ def enter(point: str, action: str) -> None:
         if point == "sign_in.after_commit":
             stage.system.links[name].reset()
         if action == "exit":
-            await stage.nemesis.dies(name)
+            await stage.nemesis.dies(name, stage.memory["pids"])
             stage.memory["killed"] = [name, *(["c2"] if name == "c1" else [])]
             return
         fault = stage.nemesis.on("other", name)
