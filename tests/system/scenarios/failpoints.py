@@ -29,10 +29,14 @@ async def restart_armed(stage: Stage, point: str, action: str, turn: int) -> str
     system.environ[name] = {"callboard_test_failpoints": f"{point}={action}@{turn}"}
     await system.start(name)
     del system.environ[name]
+    stage.memory["pids"] = system.pids(name)
     if name == "c1":  # its workers went to the other one; the armed one must have them all
         await system.stop("c2")
-    await system.until_workers()
-    stage.memory["pids"] = system.pids(name)
+
+    async def there_or_dead() -> bool:
+        return not system.alive(name) or len(await system.linked()) == system.layout.workers
+
+    await system.when(there_or_dead, "the workers are linked, or the node has ended")
     return name
 
 
