@@ -26,22 +26,18 @@ def test_a_scenario_keeps_every_promise(name: str) -> None:
     must_hold([run(name, 1)])
 
 
-@pytest.mark.parametrize("first", range(1, 31, 10))
+@pytest.mark.parametrize("first", [1, 7])
 def test_random_faults_break_no_promise(first: int) -> None:
-    must_hold([run("random", seed) for seed in range(first, first + 10)])
+    results = [run("random", seed) for seed in range(first, first + 6)]
+    must_hold(results)
+    # A run without work or faults would keep every promise.
+    assert all(one.tasks >= 30 and one.executions >= 30 for one in results)
+    assert sum(one.faults for one in results) >= 10
 
 
 def test_a_seed_is_a_run() -> None:
-    first, second, other = run("random", 4711), run("random", 4711), run("random", 4712)
+    first, second = run("random", 4711), run("random", 4711)
     assert first.trace == second.trace
-    assert first.digest != other.digest
-
-
-def test_something_happens() -> None:
-    """A run without work or faults would keep every promise."""
-    results = [run("random", seed) for seed in range(100, 105)]
-    assert all(one.tasks >= 30 and one.executions >= 30 for one in results)
-    assert sum(one.faults for one in results) >= 10
 
 
 @pytest.mark.faults
