@@ -162,7 +162,11 @@ async def web(scope: dict[str, Any], receive: Callable[..., Any], send: Callable
 
 
 @task
-async def site(ctx: Context, seconds: float = 3600.0) -> str:
-    with trio.move_on_after(seconds):
-        await ctx.serve(web)
+async def site(ctx: Context, until: str | None = None) -> str:
+    """Serves until there is a file of this name."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ctx.serve, web)
+        while until is None or not os.path.exists(until):
+            await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
     return "closed"

@@ -78,9 +78,11 @@ def test_a_cancel_ends_it_in_bounded_time_and_leaves_nothing(start: Start, tmp_p
     assert not os.path.exists(os.path.dirname(path))
 
 
-def test_a_handler_may_end_it_and_go_on(start: Start) -> None:
+def test_a_handler_may_end_it_and_go_on(start: Start, tmp_path: Path) -> None:
     node = start()
-    (id,) = node.run("site", {"seconds": 0.2})
+    (id,) = node.run("site", {"until": str(tmp_path / "end")})
+    node.wait_for(Serving)
+    (tmp_path / "end").touch()
     assert (node.end(id).kind, node.end(id).body) == (Outcome.SUCCEEDED, "closed")
     assert [bool(frame.path) for frame in node.of(Serving)] == [True, False]
 
