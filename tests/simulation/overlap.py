@@ -3,7 +3,8 @@
 A worker stops its work before its lease can end, so a session that was convicted because its lease ran out has nothing
 that runs. What was taken from a worker earlier, because its socket closed or it acknowledged nothing, may run on until
 its own deadline. What stands still with its whole machine goes on for a moment when it wakes up. While a
-coordinator's database does not answer, FROZEN vouches for what is not exclusive.
+coordinator's database does not answer, FROZEN vouches for what is not exclusive. A database clock that steps forward
+ends every lease that nobody has renewed since: workers hear of it at their next heartbeat.
 """
 
 from __future__ import annotations
@@ -56,8 +57,10 @@ def _judge(facts: Facts, task: int, older: Execution, newer: Execution, together
         return
     _, why = allowed_until(facts, older, taken)
     if not facts.expect.overlap or older.exclusive:
-        asleep = asleep_until(facts, older, taken.at)
-        if older.ended > asleep + INSTANT:
+        excused = asleep_until(facts, older, taken.at)
+        if stepped := clock_stepped(facts, taken.at):
+            excused = max(excused, stepped + 2 * facts.terms.heartbeat + facts.terms.margin)
+        if older.ended > excused + INSTANT:
             yield f"{what}, and must not at all (taken at {taken.at:.3f} by {taken.cause}: {why})"
 
 
@@ -93,6 +96,6 @@ def asleep_until(facts: Facts, run: Execution, taken_at: float) -> float:
 
 
 def clock_stepped(facts: Facts, at: float) -> float | None:
-    """When the database's clock was last set before this."""
+    """When the database's clock was last set, if that was shortly before this."""
     steps = [one for fault in facts.history.faults if fault.kind == "clock step" for one in (fault.since, fault.until)]
     return max((one for one in steps if one <= at and at - one < facts.terms.lease), default=None)
