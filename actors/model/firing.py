@@ -74,6 +74,7 @@ class Firing:
     gaps: Sequence[GapEntry] = ()
     cancel: bool = False  # its unfinished tasks are asked to stop
     give_up_waiting: bool = False  # slots that wait are skipped, with NEWER as the reason
+    looked_at: int = 0  # nominal times: what the step has cost
 
 
 def decide(schedule: Schedule, now: datetime, previous: Previous) -> Firing:
@@ -97,7 +98,7 @@ def decide(schedule: Schedule, now: datetime, previous: Previous) -> Firing:
         next_slot_at=None if following is None else following.at,
         catching_up=schedule.catching_up + len(fired) if behind else 0,
     )
-    return replace(firing, schedule=after, skip=[*skipped, *firing.skip], gaps=gaps)
+    return replace(firing, schedule=after, skip=[*skipped, *firing.skip], gaps=gaps, looked_at=len(found))
 
 
 def decide_trigger(schedule: Schedule, now: datetime, previous: Previous) -> Firing:
@@ -196,7 +197,11 @@ def _count_gap(schedule: Schedule, until: datetime) -> Firing:
         skip_reason=None if whole else schedule.skip_reason,
         gap_from=None if whole or entry is None else entry.first,
     )
-    return Firing(schedule=after, gaps=[] if entry is None else [entry])
+    return Firing(
+        schedule=after,
+        gaps=[] if entry is None else [entry],
+        looked_at=0 if entry is None else min(STEP, entry.count),
+    )
 
 
 def _counted(

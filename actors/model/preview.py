@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from actors.model.firing import run_at
 from actors.model.recurrence import END, Dst, Fold, Gap, Instant
@@ -14,6 +14,7 @@ from actors.model.schedule import Schedule
 IN_GAP = "the clocks skip this time, and dst_gap is skip"
 IN_FOLD = "this time occurs twice, and dst_fold says which one counts"
 PAUSED = "the schedule is paused"
+AHEAD = timedelta(days=366 * 20)  # nothing is shown beyond it: who looks that far keeps others waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,11 @@ class Previewed:
 
 
 def preview(schedule: Schedule, now: datetime, count: int) -> list[Previewed]:
-    """The next `count` nominal times, and those between that do not fire."""
+    """The next `count` nominal times of the next AHEAD, and those between that do not fire."""
     found = []
+    end = now + AHEAD
+    if schedule.definition.end_at is None or schedule.definition.end_at > end:
+        schedule = replace(schedule, definition=replace(schedule.definition, end_at=end))
     for one, skipped in itertools.islice(_marked(schedule, now), count):
         reason = PAUSED if schedule.paused else skipped
         found.append(Previewed(one.at, run_at(schedule, one.at), one.dst.value, reason))

@@ -8,7 +8,7 @@ from datetime import datetime
 from actors.model.firing import PAUSED, GapEntry, left_behind
 from actors.model.schedule import Definition, Schedule
 
-COUNTED = 50_000  # nominal times that an edit counts; beyond them its gap entry says "at least"
+COUNTED = 5_000  # nominal times that an edit counts; beyond them its gap entry says "at least"
 
 
 def created(name: str, definition: Definition, now: datetime, *, id: int = 0) -> Schedule:

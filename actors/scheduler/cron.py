@@ -30,7 +30,7 @@ POLL = 5.0  # seconds at most until the next look: a hint may be lost
 BUSY_POLL = 1.0  # while something waits, is locked by another scheduler, or the database is away
 PAUSE = 0.1  # seconds at least between two looks, however many hints come
 BATCH = 200  # schedules a transaction
-TASKS = 2_000  # a transaction stops taking schedules beyond so many tasks
+WORK = 2_000  # a transaction stops taking schedules beyond so many nominal times: the node has other things to do
 PRUNE_EVERY = 60.0  # seconds
 PRUNED = 1_000  # ledger entries at a time
 
@@ -144,7 +144,7 @@ class Cron:
         firings: list[Firing] = []
         if only is None:
             self._planned = []
-        tasks = 0
+        work = 0
         for schedule, previous in due:
             key = schedule.name, schedule.version
             if key in self._aside or only not in (None, key):
@@ -157,8 +157,8 @@ class Cron:
             if only is None:
                 self._planned.append(key)
             firings.append(firing)
-            tasks += len(firing.fire)
-            if tasks > TASKS:
+            work += firing.looked_at
+            if work >= WORK:
                 break
         return firings
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +13,8 @@ from trio.testing import MockClock
 from actors.model.errors import BadValue, StorageUnavailable
 from actors.model.firing import Previous
 from actors.model.schedule import Definition, Health, Schedule
-from actors.model.schedule_changes import created
+from actors.model.schedule_changes import created, resumed
+from actors.model.schedule_changes import paused as pause_of
 from actors.model.schedule_port import Fired, Plan
 from actors.scheduler.cron import Cron
 from tests.support.fake_store import FakeWakeups
@@ -214,9 +214,14 @@ async def test_a_schedule_whose_task_the_database_refuses_stops_no_other_and_is_
         nursery.cancel_scope.cancel()
 
 
-def test_one_transaction_takes_a_bounded_number_of_tasks(schedules: Schedules) -> None:
-    cron = Cron(schedules, FakeWakeups(), steady=lambda: 0.0)  # type: ignore[arg-type]
-    many: Sequence[tuple[Schedule, Previous]] = [(every(1, catch_up="all", catch_up_cap=1_000), Previous())] * 10
-    firings = cron._plan(START + timedelta(seconds=2_000), many)
-    assert 2_000 < sum(len(one.fire) for one in firings) < 3_500
-    assert len(firings) < 10
+def test_one_transaction_looks_at_a_bounded_number_of_nominal_times() -> None:
+    cron = Cron(Schedules(), FakeWakeups(), steady=lambda: 0.0)  # type: ignore[arg-type]
+    for fields in ({"every": 1.0}, {"cron": "* * * * *", "catch_up": "none"}):
+        far = created("s", Definition(task={"name": "job"}, **fields), START, id=1)
+        many = [(far, Previous())] * 10
+        firings = cron._plan(START + timedelta(days=9), many)
+        assert [one.looked_at for one in firings] == [2_000]
+    paused = resumed(pause_of(far, None, START), START + timedelta(days=9))
+    assert len(cron._plan(START + timedelta(days=9), [(paused, Previous())] * 10)) == 1
+    few = [(every(60), Previous())] * 150
+    assert len(cron._plan(START + timedelta(seconds=61), few)) == 150
