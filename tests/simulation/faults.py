@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 
+from actors.model.link import Assign
 from tests.simulation.database import HOST, WRITES, Trouble
 from tests.simulation.dice import Dice
 from tests.simulation.nodes import Node, ServerNode, WorkerNode
@@ -131,6 +132,28 @@ class Faults:
                     network.unblock(source, target)
                     if target == HOST:
                         database.unblock(source)
+
+    async def cut_after_assignment(self, seconds: float, limit: float = 2.0) -> tuple[str, str] | None:
+        """The next worker that gets something can't say that it has it; the worker and its coordinator."""
+        network, came = self.world.network, trio.Event()
+        found: list[tuple[str, str]] = []
+
+        def look(source: str, target: str, message: Any) -> None:
+            if isinstance(message, Assign) and not found:
+                found.append((target, source))
+                network.block(target, source)
+                came.set()
+
+        network.watchers.append(look)
+        with trio.move_on_after(limit):
+            await came.wait()
+        network.watchers.remove(look)
+        if not found:
+            return None
+        with self._noted("one way", ">".join(found[0])):
+            await trio.sleep(seconds)
+            network.unblock(*found[0])
+        return found[0]
 
     async def split(self, hosts: Sequence[str], seconds: float, *, way: str = "both") -> None:
         """These on one side, all others on the other; `way`: both, in or out, as seen by the former."""

@@ -174,11 +174,10 @@ async def brief_cuts(faults: Faults) -> None:
         if faults.dice.happens(0.5):
             nursery.start_soon(lose_some_sweeps, faults)
         for _ in range(5):
-            await trio.sleep(faults.dice.uniform(0.2, 0.6))
-            worker, server = a_linked_pair(faults)
-            await faults.cut([(worker, server)], faults.dice.uniform(0.8, 1.5), kind="one way")
-            if faults.dice.happens(0.5):
-                await faults.reset(worker, server)
+            await trio.sleep(faults.dice.uniform(0.1, 0.4))
+            pair = await faults.cut_after_assignment(faults.dice.uniform(0.6, 1.5))
+            if pair is not None and faults.dice.happens(0.5):
+                await faults.reset(*pair)
 
 
 async def lose_some_sweeps(faults: Faults) -> None:
