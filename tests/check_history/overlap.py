@@ -46,7 +46,7 @@ def within_slots(history: History, runs: list[Interval]) -> Iterator[Problem]:
     edges: dict[int, list[tuple[int, int, Interval]]] = defaultdict(list)
     for one in runs:
         give = given.get((one.task, one.attempt))
-        if give is not None:
+        if give is not None and one.end > one.start:  # one that died at once ended before it can be counted
             edges[give["session"]] += [(one.start, 1, one), (one.end, -1, one)]
     for session, mine in edges.items():
         going: dict[int, Interval] = {}
