@@ -180,6 +180,13 @@ async def brief_cuts(faults: Faults) -> None:
                 await faults.reset(*pair)
 
 
+@scenario(kinds=((70, "exclusive"), (30, "short")), tasks=30)
+async def exclusive_unacknowledged(faults: Faults) -> None:
+    """The stream is given up before anybody knows that the worker has what it was given."""
+    await trio.sleep(TEST.quiet_period)
+    await faults.cut_after_assignment(faults.dice.uniform(1.3, 5.0))
+
+
 async def lose_some_sweeps(faults: Faults) -> None:
     """The answer of one, and what the repeat says is that there was nothing to do."""
     for _ in range(8):
