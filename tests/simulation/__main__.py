@@ -80,7 +80,7 @@ def results(jobs: list[tuple[str, int]], processes: int) -> Iterator[Found]:
     if processes == 1:
         yield from map(work, jobs)
     else:
-        with get_context("spawn").Pool(processes) as pool:
+        with get_context("fork").Pool(processes) as pool:
             yield from pool.imap_unordered(work, jobs, chunksize=8)
 
 
