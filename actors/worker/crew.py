@@ -68,8 +68,9 @@ class Crew:
             )
             for number in range(count)
         ]
-        self.solo = Solo(slots, self._make_solo, self._end_unstarted, node)
-        self._waiting: deque[tuple[float, Assignment]] = deque()  # (since): no executor is up; bounded by the credit
+        self._slots = slots
+        self.solo = Solo(self._free_slots, self._make_solo, self._end_unstarted, self._slot_left, node)
+        self._waiting: deque[tuple[float, Assignment]] = deque()  # (since): no room for now; bounded by the credit
         self._isolated: frozenset[str] = frozenset()
         self._gather = Gatherer(
             lambda outcomes: self.listener.finished(outcomes),
@@ -162,7 +163,25 @@ class Crew:
         if rest is not None:
             self._spread(rest, trio.current_time())
 
+    def _free_slots(self) -> int:
+        """Slots that no attempt uses, or is about to use."""
+        return self._slots - self.solo.running - sum(executor.held for executor in self.executors)
+
+    def _slot_left(self) -> None:
+        """An attempt has ended: who waits for its slot may have it."""
+        self.solo.look()
+        if self._waiting:
+            self._hand_out_waiting()
+
     def _spread(self, assignment: Assignment, since: float) -> None:
+        if self.solo.wanted:  # they take their slots from the others, who hold nothing in advance meanwhile
+            room = max(0, self._free_slots() - (self.solo.wanted - self.solo.running))
+            fits, rest = partition(assignment, range(min(room, len(assignment))))
+            if rest is not None:
+                self._waiting.append((since, rest))
+            if fits is None:
+                return
+            assignment = fits
         up = self._available()
         if len(up) == 1:
             up[0].give(assignment)
@@ -241,7 +260,7 @@ class Crew:
             await trio.sleep(LOOK_EVERY)
             latest = trio.current_time() - self.limits.start
             while self._waiting and self._waiting[0][0] <= latest:
-                why = f"no executor became ready within {self.limits.start:g} s"
+                why = f"no executor had room within {self.limits.start:g} s"
                 self._end_unstarted(self._waiting.popleft()[1], Outcome.RELEASED, why)
             if self._waiting and self._available():
                 self._hand_out_waiting()
@@ -270,9 +289,13 @@ class Crew:
     def done(self, frame: Done) -> None:
         self.last_done = trio.current_time()
         self._gather.add(frame)
+        if self.solo.wanted:
+            self._slot_left()
 
     def ended(self, outcomes: Outcomes) -> None:
         self._gather.add(outcomes)
+        if self.solo.wanted:
+            self._slot_left()
 
     def started(self, attempts: Sequence[Held]) -> None:
         self._gather.begin(attempts)

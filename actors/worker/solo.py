@@ -31,20 +31,22 @@ class Lone:
 
 
 class Solo:
-    """At most `limit` at once; the others wait in turn."""
+    """As many at once as there are slots that nobody else uses; the others wait in turn."""
 
     def __init__(
         self,
-        limit: int,
+        free: Callable[[], int],
         make: Callable[[int], Executor],
         end: Callable[[Assignment, Outcome, str], None],
+        left: Callable[[], None],
         node: TreeNode,
     ) -> None:
-        self._limit, self._make, self._end, self._node = limit, make, end, node
+        """`free` counts slots that nobody uses now; `left` hears that one of these has given its slot back."""
+        self._free, self._make, self._end, self._left, self._node = free, make, end, left, node
         self._waiting: deque[Lone] = deque()  # bounded by the worker's credit
         self._starting: dict[Executor, tuple[Lone, trio.CancelScope]] = {}
         self._running: set[Executor] = set()
-        self._arrived = trio.Event()
+        self._look = trio.Event()
         self._count = 0
 
     @property
@@ -55,9 +57,24 @@ class Solo:
         """Attempts that are not in an executor yet."""
         return len(self._waiting) + len(self._starting)
 
+    @property
+    def running(self) -> int:
+        """Slots that are taken by these, from the start of the executor on."""
+        return len(self._running)
+
+    @property
+    def wanted(self) -> int:
+        """Slots that these take, or wait for."""
+        return len(self._running) + len(self._waiting)
+
+    def look(self) -> None:
+        """A slot may have become free."""
+        if self._waiting:
+            self._look.set()
+
     def add(self, assignment: Assignment, now: float) -> None:
         self._waiting += [Lone(now, pick(assignment, [place])) for place in range(len(assignment))]
-        self._arrived.set()
+        self._look.set()
 
     def cancel(self, wanted: Collection[int], reason: str) -> None:
         """Ends those that have not started at once; those that run are cancelled like all others."""
@@ -90,15 +107,15 @@ class Solo:
         try:
             async with trio.open_nursery() as nursery:
                 while True:
-                    self._arrived = trio.Event()
-                    while self._waiting and len(self._running) < self._limit:
+                    self._look = trio.Event()
+                    while self._waiting and self._free() > 0:
                         self._count += 1
                         executor = self._make(self._count)
                         self._running.add(executor)
                         scope = trio.CancelScope()
                         self._starting[executor] = self._waiting.popleft(), scope
                         nursery.start_soon(self._live, executor, scope)
-                    await self._arrived.wait()
+                    await self._look.wait()
         finally:
             self.hand_back()
 
@@ -114,4 +131,5 @@ class Solo:
         finally:
             self._running.discard(executor)
             self._node.forget(executor.name)
-            self._arrived.set()
+            self._left()
+            self._look.set()

@@ -308,6 +308,43 @@ async def test_solo_and_isolated_attempts_get_an_executor_that_ends_with_them(au
         assert not list(crew.solo.executors)
 
 
+async def test_those_that_run_alone_take_their_slots_from_the_others(autojump_clock: Any) -> None:
+    children = Children()
+    async with a_crew(children, slots=2) as (crew, notes):
+        crew.assign(an_assignment(1, 2))
+        crew.assign(an_assignment(3, key=b"n" * 16, flags=SOLO))
+        await settle()
+        assert len(children) == 1  # no slot is free
+        children[0].finish(1)
+        await settle()
+        assert list(children[1].runs) == [3]
+        crew.assign(an_assignment(4, 5, key=b"o" * 16))
+        await settle()
+        assert list(children[0].runs) == [2]  # both slots are taken: the others wait
+        assert crew.held == 4
+        children[0].finish(2)
+        await settle()
+        assert list(children[0].runs) == [4]
+        children[1].finish(3)
+        await settle()
+        assert list(children[0].runs) == [4, 5]
+        children[0].finish(4, 5)
+        await notes.wait_ended(1, 2, 3, 4, 5)
+        assert set(notes.ended.values()) == {Outcome.SUCCEEDED}
+        assert crew.held == 0
+
+
+async def test_what_waits_for_a_slot_in_vain_goes_back(autojump_clock: Any) -> None:
+    children = Children()
+    async with a_crew(children, slots=1) as (crew, notes):
+        crew.assign(an_assignment(1, flags=SOLO))
+        await settle()
+        crew.assign(an_assignment(2, key=b"n" * 16))
+        await settle(LIMITS.start + 1)
+        assert notes.ended == {2: Outcome.RELEASED}
+        assert list(children[1].runs) == [1]
+
+
 async def test_a_cancelled_attempt_never_reaches_its_solo_executor(autojump_clock: Any) -> None:
     children = Children(lambda number: FakeChild(mute=number == 1))
     async with a_crew(children) as (crew, notes):
