@@ -71,6 +71,8 @@ class Faults:
     async def freeze(self, node: Node, seconds: float, *, whole: bool = False) -> None:
         """SIGSTOP to the node; `whole`: to its executors too, as when a machine sleeps."""
         life = node.life
+        if not node.alive:
+            return
         with self._noted("freeze all" if whole else "freeze", node.host):
             if whole and isinstance(node, WorkerNode):
                 node.freeze_all()

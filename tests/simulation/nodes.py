@@ -53,6 +53,7 @@ class Node:
     def start(self) -> None:
         if self.alive:
             return
+        self.thaw()  # a new process was never stopped
         self.lives += 1
         self.life = f"{self.host}#{self.lives}"
         self.alive, self.ready, self.ended, self._scope = True, trio.Event(), trio.Event(), trio.CancelScope()

@@ -79,6 +79,8 @@ async def _live(scenario: Scenario, result: Result, verbose: bool) -> None:
                 logging.getLogger().addHandler(handler)
                 await _play(world, scenario)
                 facts = world.facts(scenario.expect)
+                for node in world.nodes:
+                    node.thaw()
                 nursery.cancel_scope.cancel("judged")
     finally:
         if handler is not None:
