@@ -90,13 +90,14 @@ class Faults:
             await trio.sleep(pause)
             node.start()
 
-    async def _end(self, node: Node) -> None:
+    async def _end(self, node: Node, *, judged: bool = True) -> None:
         """Waits for it; what does not end is killed."""
         life, ended, asked = node.life, node.ended, trio.current_time()
         with trio.move_on_after(STOP_PATIENCE):
             await ended.wait()
         if node.life == life and node.alive:
-            self.world.history.stops.append((life, asked, math.inf, STOP_PATIENCE))
+            if judged:
+                self.world.history.stops.append((life, asked, math.inf, STOP_PATIENCE))
             node.crash()
 
     async def kill_executor(self, node: WorkerNode) -> None:
@@ -268,5 +269,5 @@ class Faults:
         """An operator drains it; what comes after its end is a new life."""
         with self._noted("drain", node.host):
             await self.world.backing.wish(node.life, drain=True)
-            await self._end(node)
+            await self._end(node, judged=False)  # the wish is its session's, and ends with it
             node.start()
