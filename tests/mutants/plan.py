@@ -23,6 +23,7 @@ RACES = ("tests/conformance/test_races.py",)
 SESSIONS = ("tests/conformance/test_sessions.py",)
 DISPATCHER = ("tests/unit/coordinator",)
 WORKER = ("tests/unit/worker",)
+SCHEDULES = ("tests/integration/schedules",)
 
 MUTANTS = (
     Mutant(
@@ -235,5 +236,37 @@ MUTANTS = (
                 "",
             ),
         ),
+    ),
+    Mutant(
+        "alone-beside-the-slots",
+        "a worker never runs more attempts than it has slots",
+        "actors/worker/crew.py",
+        "        if self.solo.wanted:  # they take their slots from the others, who hold nothing in advance meanwhile\n",
+        "        if False:\n",
+        WORKER,
+    ),
+    Mutant(
+        "a-timeout-for-those-without",
+        "an attempt without a timeout may take as long as it likes",
+        "storage/sql/mark_started.sql",
+        "exec_until = CASE WHEN coalesce(t.timeout, h.timeout, $4::float8) IS NOT NULL",
+        "exec_until = CASE WHEN true",
+        COMPLETE,
+    ),
+    Mutant(
+        "a-slot-that-fires-twice",
+        "a nominal time of a schedule is posted once",
+        "storage/sql/enter_slots.sql",
+        "WHERE s.state = 'gap'\n",
+        "",
+        SCHEDULES,
+    ),
+    Mutant(
+        "slot-and-progress-apart",
+        "a slot and how far its schedule has come are committed together",
+        "storage/schedules.py",
+        'async with connection.transaction():\n                rows = await connection.fetch(sql("schedule") + DUE',
+        'if True:\n                rows = await connection.fetch(sql("schedule") + DUE',
+        SCHEDULES,
     ),
 )
