@@ -23,6 +23,12 @@ RACES = ("tests/conformance/test_races.py",)
 SESSIONS = ("tests/conformance/test_sessions.py",)
 DISPATCHER = ("tests/unit/coordinator",)
 WORKER = ("tests/unit/worker",)
+
+
+def simulated(scenario: str, seeds: int) -> tuple[str, ...]:
+    return ("tests.simulation", "--seeds", str(seeds), "--scenario", scenario)
+
+
 SCHEDULES = ("tests/integration/schedules",)
 
 MUTANTS = (
@@ -136,7 +142,7 @@ MUTANTS = (
         "actors/coordinator/rules.py",
         "            and (now - self._last <= self.gap and now - self._since >= self.length)",
         "            and True",
-        DISPATCHER,
+        simulated("database_restart", 10),
     ),
     Mutant(
         "acknowledged-before-the-commit",
@@ -147,7 +153,7 @@ MUTANTS = (
         "            self._answer(batch, verdicts)\n"
         "            await self._store_in_the_end(merge([one.report.outcomes for one in batch]))\n"
         "            return\n",
-        DISPATCHER,
+        simulated("coordinator_crash", 8),
     ),
     Mutant(
         "a-drain-counts-as-a-crash",
@@ -187,7 +193,7 @@ MUTANTS = (
         "actors/worker/lease.py",
         "        until = sent + self.terms.lease - self.terms.margin\n",
         "        until = sent + 1e9\n",
-        WORKER,
+        simulated("worker_cut_off", 10),
     ),
     Mutant(
         "the-deadline-counts-from-the-answer",
@@ -203,7 +209,7 @@ MUTANTS = (
         "actors/worker/ledger.py",
         "        return list(self._reports.values())\n",
         "        return []\n",
-        WORKER,
+        simulated("connection_resets", 8),
     ),
     Mutant(
         "a-repeated-assignment-starts-again",
@@ -211,7 +217,7 @@ MUTANTS = (
         "actors/worker/ledger.py",
         "            _, fresh = partition(assignment, [place for place, task in enumerate(ids) if task in known])\n",
         "            fresh = assignment\n",
-        WORKER,
+        simulated("duplicate_messages", 8),
     ),
     Mutant(
         "an-old-epoch-is-obeyed",
@@ -241,8 +247,8 @@ MUTANTS = (
         "alone-beside-the-slots",
         "a worker never runs more attempts than it has slots",
         "actors/worker/crew.py",
-        "        if self.solo.wanted:  # they take their slots from the others, who hold nothing in advance meanwhile\n",
-        "        if False:\n",
+        "        if self.solo.wanted:  # they take",
+        "        if False:  # they take",
         WORKER,
     ),
     Mutant(
@@ -268,5 +274,29 @@ MUTANTS = (
         'async with connection.transaction():\n                rows = await connection.fetch(sql("schedule") + DUE',
         'if True:\n                rows = await connection.fetch(sql("schedule") + DUE',
         SCHEDULES,
+    ),
+    Mutant(
+        "an-exclusive-task-is-taken-too-early",
+        "an exclusive task that may be with a worker waits for the whole lease",
+        "actors/coordinator/sessions.py",
+        "{*noted, *self._departed, *self._claiming()}",
+        "{*noted, *self._claiming()}",
+        simulated("exclusive_unacknowledged", 20),
+    ),
+    Mutant(
+        "a-task-is-taken-back-unsaid",
+        "a worker is told what was taken from it",
+        "actors/coordinator/sessions.py",
+        '            link.tell(Cancel(attempts, "unacknowledged"))\n',
+        "",
+        simulated("brief_cuts", 8),
+    ),
+    Mutant(
+        "the-deadline-has-no-margin",
+        "a worker stops before its lease can end",
+        "actors/worker/lease.py",
+        "        until = sent + self.terms.lease - self.terms.margin\n",
+        "        until = sent + self.terms.lease + 2.5 * self.terms.margin\n",
+        simulated("worker_cut_off", 10),
     ),
 )
