@@ -125,7 +125,8 @@ async def petrify(ctx: Context, marker: str) -> str:
     """Stops its whole executor, the first time."""
     with noted(ctx):
         try:
-            (FOLDER.parent / f"{marker}.petrified").touch(exist_ok=False)
+            with (FOLDER.parent / f"{marker}.petrified").open("x") as file:
+                file.write(str(os.getpid()))
         except FileExistsError:
             return "moved on"
         os.kill(os.getpid(), signal.SIGSTOP)

@@ -8,6 +8,7 @@ from functools import partial
 import trio
 
 from tests.system.bench.load import Mix
+from tests.system.bench.nemesis import runs
 from tests.system.bench.scenario import Stage, scenario
 from tests.system.bench.system import Layout
 
@@ -129,9 +130,11 @@ async def p09(stage: Stage) -> None:
     body = {"name": "petrify", "args": {"marker": "petrify"}}
     task = await stage.load.submit(body, "petrify", "petrify")
     marker = stage.system.folder / "petrify.petrified"
-    await stage.system.when(marker.exists, "the executor has stopped itself")
+    await stage.system.when(lambda: marker.read_text(), "the executor has stopped itself")
     stage.nemesis.took(fault, "the handler has run to its stop")
     stage.memory["task"] = task
+    pid = int(marker.read_text())
+    await stage.system.when(lambda: not runs(pid), "the stalled executor was killed", limit=45.0)
     stage.nemesis.off("an executor")
 
 
