@@ -129,11 +129,18 @@ class PostgresSessions:
         return [row["session_id"] for row in rows]
 
     async def sweep(
-        self, limit: int, coordinator_id: str, *, lease: float | None, sent: Collection[bytes] = ()
+        self,
+        limit: int,
+        coordinator_id: str,
+        *,
+        lease: float | None,
+        until: float | None = None,
+        sent: Collection[bytes] = (),
     ) -> Swept:
         keys = [uuid.UUID(bytes=key) for key in sent]
+        due = self._notifier.channel("due")
         rows = await self._control.fetch(
-            sql("sweep"), limit, coordinator_id, DEFAULT_MAX_TRIES, lease, self._notifier.channel("due"), keys
+            sql("sweep"), limit, coordinator_id, DEFAULT_MAX_TRIES, lease, due, keys, until
         )
         row = rows[0]
         if row["final"]:

@@ -118,6 +118,13 @@ class QuietPeriod:
     def failed(self) -> None:
         self._since = self._last = None
 
+    def until(self, now: float) -> float | None:
+        """Database time after which a question asked now comes too late to judge by; None while it is not known.
+
+        A server that froze answers what it was asked before, when every lease has run out meanwhile.
+        """
+        return None if self._ahead is None else now + self._ahead + self.gap
+
     def may_convict(self, now: float) -> bool:
         return (
             self._since is not None

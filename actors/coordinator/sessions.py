@@ -241,12 +241,14 @@ class SessionKeeper:
     async def _sweep(self) -> None:
         """One statement convicts and sweeps; what a clock decides only past the quiet period."""
         while True:
-            judging = self._quiet.may_convict(trio.current_time())
+            now = trio.current_time()
+            judging = self._quiet.may_convict(now)
             if probe.armed is not None and judging is not self._judging:
                 probe.armed.note("quiet", on=not judging)
             self._judging = judging
             lease = self._terms.lease if judging else None
-            swept = await self._store.sweep(SWEEP, self._id, lease=lease, sent=self._sent())
+            until = self._quiet.until(now)
+            swept = await self._store.sweep(SWEEP, self._id, lease=lease, until=until, sent=self._sent())
             if probe.armed is not None:
                 await probe.armed.reach("sweep.after_commit")
                 if swept.convicted:

@@ -313,15 +313,22 @@ class DispatchStore(Protocol):
         ...
 
     async def sweep(
-        self, limit: int, coordinator_id: str, *, lease: float | None, sent: Collection[bytes] = ()
+        self,
+        limit: int,
+        coordinator_id: str,
+        *,
+        lease: float | None,
+        until: float | None = None,
+        sent: Collection[bytes] = (),
     ) -> Swept:
         """T6, T8, T9: requeues at most about `limit` tasks of each cause that ended sessions held.
 
         With `lease` (only a coordinator past its quiet period gives it) also what a clock decides: sessions whose
         lease ran out are convicted (sweep again for what they held), leases that lie too far ahead are clamped,
         and of this coordinator's live sessions come back the assignments that nobody acknowledged and the
-        attempts past their time. An exclusive assignment whose claim is in `sent` is left alone: it may be with its
-        worker.
+        attempts past their time; nothing of it when the database's clock (seconds since the epoch) is past `until`,
+        because the question was held up or the clock jumped. An exclusive assignment whose claim is in `sent` is left
+        alone: it may be with its worker.
         """
         ...
 

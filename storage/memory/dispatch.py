@@ -177,10 +177,16 @@ class MemoryDispatch:
         return leases.convict(self._tables, sessions, coordinator_id)
 
     async def sweep(
-        self, limit: int, coordinator_id: str, *, lease: float | None, sent: Collection[bytes] = ()
+        self,
+        limit: int,
+        coordinator_id: str,
+        *,
+        lease: float | None,
+        until: float | None = None,
+        sent: Collection[bytes] = (),
     ) -> Swept:
         await checkpoint()
-        swept, final = sweeps.sweep(self._tables, limit, coordinator_id, lease, sent)
+        swept, final = sweeps.sweep(self._tables, limit, coordinator_id, lease, until, sent)
         if final:
             self._wakeups.notify("final")
         if swept.count > final:

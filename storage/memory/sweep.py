@@ -44,15 +44,22 @@ class Lost:
 
 
 def sweep(
-    tables: Tables, limit: int, coordinator_id: str, lease: float | None, sent: Collection[bytes]
+    tables: Tables,
+    limit: int,
+    coordinator_id: str,
+    lease: float | None,
+    until: float | None,
+    sent: Collection[bytes],
 ) -> tuple[Swept, int]:
     """What it did, and how many of the tasks are final now."""
     now, changes = tables.now(), Changes()
     lost = list(islice(_of_ended_sessions(tables, limit), limit))
     convicted: list[int] = []
     if lease is not None:
-        lost += islice(_late(tables, now, limit, coordinator_id, sent), limit)
-        convicted = _judge_leases(tables, now, lease, changes)
+        in_time = until is None or now.timestamp() <= until
+        if in_time:
+            lost += islice(_late(tables, now, limit, coordinator_id, sent), limit)
+        convicted = _judge_leases(tables, now, lease, in_time, changes)
     for one in sorted(lost, key=lambda one: one.task.id):
         _take(tables, now, changes, one)
     tables.apply(changes)
@@ -86,8 +93,8 @@ def _why(task: TaskRow, now: datetime, sent: Collection[bytes]) -> str | None:
     return "overdue" if task.exec_until is not None and task.exec_until < later(now, -OVERDUE) else None
 
 
-def _judge_leases(tables: Tables, now: datetime, lease: float, changes: Changes) -> list[int]:
-    """Convicts those whose lease ran out, and clamps what a step of the clock left too far ahead."""
+def _judge_leases(tables: Tables, now: datetime, lease: float, in_time: bool, changes: Changes) -> list[int]:
+    """Convicts those whose lease ran out, when asked in time; clamps what a step of the clock left too far ahead."""
     convicted: list[int] = []
     for number in sorted(tables.sessions):
         row = tables.sessions[number]
@@ -95,7 +102,7 @@ def _judge_leases(tables: Tables, now: datetime, lease: float, changes: Changes)
             continue
         if row.lease_until > later(now, lease + CLOCK_SLACK):
             changes.sessions[number] = replace(row, lease_until=later(now, lease))
-        elif row.lease_until < now and len(convicted) < CONVICTED_AT_ONCE:
+        elif in_time and row.lease_until < now and len(convicted) < CONVICTED_AT_ONCE:
             changes.sessions[number] = replace(row, state="dead", ended_at=now)
             convicted.append(number)
     return convicted

@@ -1,7 +1,8 @@
 -- T6, T8, T9: what ended sessions held; and, when the caller's quiet period is over ($4 is the lease in seconds, else
 -- NULL), what a clock decides: leases that ran out, assignments that nobody acknowledged, attempts 10 s past their time.
 -- $1 limit, $2 coordinator, $3 tries that hold when nobody says otherwise, $4 lease, $5 channel of due tasks,
--- $6 claims that may be with their workers: an exclusive task of these is left alone, it may have begun.
+-- $6 claims that may be with their workers: an exclusive task of these is left alone, it may have begun,
+-- $7 database time after which no clock decides: a server that froze, or whose clock jumped, would find everybody late.
 -- What a session lost is taken from it in the next statement: this one's snapshot still shows it live.
 -- Assignments of live sessions are taken back by their own coordinator only: it tells the worker, and keeps the books.
 WITH clamped AS (  -- a lease that lies impossibly far ahead: the clock stepped back
@@ -13,6 +14,7 @@ WITH clamped AS (  -- a lease that lies impossibly far ahead: the clock stepped 
 ), expired AS MATERIALIZED (
     SELECT session_id FROM callboard_workers
     WHERE $4 IS NOT NULL AND state IN ('live', 'draining') AND lease_until < clock_timestamp()
+      AND clock_timestamp() <= coalesce(to_timestamp($7::float8), 'infinity')
     ORDER BY session_id LIMIT 100 FOR UPDATE SKIP LOCKED
 ), convicted AS (
     UPDATE callboard_workers w SET state = 'dead', ended_at = clock_timestamp()
@@ -32,6 +34,7 @@ WITH clamped AS (  -- a lease that lies impossibly far ahead: the clock stepped 
                           AND CASE state WHEN 'assigned' THEN ack_by < clock_timestamp() AND NOT (exclusive AND lease_key = ANY ($6::uuid[]))
                                          ELSE exec_until < clock_timestamp() - interval '10 seconds' END LIMIT $1) t
     WHERE $4 IS NOT NULL AND w.coordinator_id = $2 AND w.state IN ('live', 'draining')
+      AND clock_timestamp() <= coalesce(to_timestamp($7::float8), 'infinity')
     LIMIT $1
 ), held AS MATERIALIZED (
     SELECT t.id, t.attempt, t.lease_key, t.session_id, t.assigned_at, t.started_at, x.why, t.tries, t.undelivered,

@@ -17,9 +17,16 @@ PAST = ago(1)
 
 
 async def sweep(
-    bench: Bench, *, judging: bool = True, coordinator: str = "c1", limit: int = 500, sent: Collection[bytes] = ()
+    bench: Bench,
+    *,
+    judging: bool = True,
+    coordinator: str = "c1",
+    limit: int = 500,
+    until: float | None = None,
+    sent: Collection[bytes] = (),
 ) -> Swept:
-    return await bench.dispatch.sweep(limit, coordinator, lease=LEASE if judging else None, sent=sent)
+    lease = LEASE if judging else None
+    return await bench.dispatch.sweep(limit, coordinator, lease=lease, until=until, sent=sent)
 
 
 async def kill(bench: Bench, session: Session) -> None:
@@ -117,6 +124,17 @@ async def test_an_expired_session_is_convicted_only_by_who_may_judge(bench: Benc
     assert await sweep(bench, coordinator="another") == Swept(0, [session.id], {})
     assert (await sweep(bench)).count == 1
     assert await facts(bench, held) == ("queued", 0, 0, 1)
+
+
+async def test_a_question_that_was_held_up_judges_nobody(bench: Bench) -> None:
+    """A server that froze answers it when every lease has run out meanwhile; a clock that jumped shows the same."""
+    expired, live = await bench.session(), await bench.session("w2")
+    await bench.change("workers", {"session_id": expired.id}, lease_until=PAST)
+    held = await bench.held(live)
+    await change(bench, held, ack_by=PAST)
+    now = (await bench.clock()).timestamp()
+    assert await sweep(bench, until=now - 0.5) == Swept(0, (), {})
+    assert await sweep(bench, until=now + 5) == Swept(1, [expired.id], {live.id: [held]})
 
 
 async def test_a_live_session_keeps_what_it_accepted(bench: Bench) -> None:

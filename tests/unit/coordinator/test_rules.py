@@ -103,6 +103,16 @@ def test_a_step_of_the_databases_clock_begins_the_quiet_period_anew(step: float)
     assert quiet.may_convict(8.0)
 
 
+def test_a_verdict_has_a_latest_time_on_the_databases_clock() -> None:
+    quiet = QuietPeriod(length=3.0)
+    assert quiet.until(0.0) is None
+    quiet.answered(10.0, "server", 1000.0)
+    assert quiet.until(10.0) == 1000.0 + quiet.gap
+    assert quiet.until(11.5) == 1001.5 + quiet.gap
+    quiet.answered(12.0, "server", 1032.0)  # it jumped
+    assert quiet.until(12.0) == 1032.0 + quiet.gap
+
+
 def test_workers_that_serve_the_same_lanes_share_a_claim() -> None:
     class _Link:
         def __init__(self, *handlers: str) -> None:

@@ -61,7 +61,13 @@ class Store:
         return Renewed(ids, wishes, STARTED, self.history)
 
     async def sweep(
-        self, limit: int, coordinator_id: str, *, lease: float | None, sent: Collection[bytes] = ()
+        self,
+        limit: int,
+        coordinator_id: str,
+        *,
+        lease: float | None,
+        until: float | None = None,
+        sent: Collection[bytes] = (),
     ) -> Swept:
         self.leases.append(lease)
         self.sent = set(sent)
