@@ -26,6 +26,7 @@ from tests.simulation.order import Freezer, within
 from tests.simulation.timeline import Timeline
 
 STARTED_AFTER = 0.05  # seconds after which a start is reported
+INSTANT = 1e-6  # seconds: what adding up numbers costs
 SIGKILL, SIGALRM = -9, -14
 
 
@@ -224,9 +225,9 @@ class SimChild:
         if self._code is not None or self._at is None or self._machine_stands_still:
             return
         late = self._timeline.now - self._newest()
-        if late >= self._stop_after and self._known:
+        if late >= self._stop_after - INSTANT and self._known:
             self.exit(SIGALRM)
-        elif late >= 0 and not self.stands_still:
+        elif late >= -INSTANT and not self.stands_still:
             self._stop_everything()
 
     @property
