@@ -12,7 +12,7 @@ _TELLS = re.compile(
     r"Traceback \(most recent call last\)|File \\?\"[^\"]+\", line \d+|\basyncpg\b"
     r"|\b(?:SELECT|UPDATE|INSERT INTO|DELETE FROM)\b[^\"]{0,200}\bcallboard_|postgres(?:ql)?://\S+:\S+@"
 )
-_LINE = re.compile(r"\{|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
+_LINE = re.compile(r"\{|error: |\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
 
 
 def manners(history: History) -> Iterator[Problem]:

@@ -14,6 +14,7 @@ AFTER = SECOND // 4  # error of measuring a death
 def clean_stops(history: History, runs: list[Interval]) -> Iterator[Problem]:
     limits: dict[str, float] = {}
     asked: Counter[str] = Counter()
+    killed = {pid for fault in history.of("fault_on") for pid in fault.get("kills", ())}
     for stop in history.run["clean_stops"]:
         limits[stop["proc"]] = stop["limit"]
         asked[stop["proc"]] += 1
@@ -25,7 +26,7 @@ def clean_stops(history: History, runs: list[Interval]) -> Iterator[Problem]:
             if name.split(".")[0] != proc:
                 continue
             last = next((line for line in reversed(lines) if line["event"] == "exit"), None)
-            if last is None:
+            if last is None or last["pid"] in killed:
                 continue
             exits += last["code"] == 0
             yield from _one(history, proc, lines, last, limits[proc], runs)

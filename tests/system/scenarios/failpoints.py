@@ -13,6 +13,7 @@ WORKER = ("assign.received", "executor.after_start", "outcome.before_report")
 LEAVING = tuple(sorted(point for point in POINTS if point.startswith("drain.")))
 CRON = ("cron.before_commit", "cron.after_commit")  # passed where there are schedules: tests/system/test_schedules.py
 COORDINATOR = tuple(sorted(POINTS - {*FRONT, *WORKER, *LEAVING, *CRON}))
+ENDS = {("outcome.before_report", "raise")}  # an outcome that is nowhere else: the node does not outlive its loss
 SMALL = Layout(workers=2)
 LOAD = Mix(tasks=60, long=2.0)
 
@@ -41,6 +42,8 @@ async def restart_armed(stage: Stage, point: str, action: str, turn: int) -> str
 
 
 def enter(point: str, action: str) -> None:
+    ends = action == "exit" or (point, action) in ENDS
+
     async def prepare(stage: Stage) -> None:
         turn = stage.random.randint(1, 3) if point in LEAVING or "sign_in" in point else stage.random.randint(2, 12)
         stage.memory["armed"] = await restart_armed(stage, point, action, 1 if point in LEAVING else turn)
@@ -52,7 +55,7 @@ def enter(point: str, action: str) -> None:
             stage.system.stopping.add(name)
         if point == "sign_in.after_commit":
             stage.system.links[name].reset()
-        if action == "exit":
+        if ends:
             await stage.nemesis.dies(name, stage.memory["pids"])
             stage.memory["killed"] = [name, *(["c2"] if name == "c1" else [])]
             return
@@ -65,7 +68,7 @@ def enter(point: str, action: str) -> None:
     word = action.partition(":")[0]
     scenario(
         f"P13.{point}.{word}", f"At {point}: {action}", group="A", prepare=prepare, heal=killed_are_back,
-        layout=SMALL, mix=LOAD, fault_at=0.5, lossy=True, overlap="0" if action == "exit" else "any",
+        layout=SMALL, mix=LOAD, fault_at=0.5, lossy=True, overlap="0" if ends else "any",
     )(hit)  # fmt: skip
 
 
