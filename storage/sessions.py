@@ -121,10 +121,12 @@ class PostgresSessions:
             epoch,
         )
 
-    async def convict(self, sessions: Sequence[tuple[int, int]], coordinator_id: str) -> list[int]:
+    async def convict(
+        self, sessions: Sequence[tuple[int, int]], coordinator_id: str, *, until: float | None = None
+    ) -> list[int]:
         ordered = sorted(sessions)
         rows = await self._control.fetch(
-            sql("convict"), [session for session, _ in ordered], [epoch for _, epoch in ordered], coordinator_id
+            sql("convict"), [session for session, _ in ordered], [epoch for _, epoch in ordered], coordinator_id, until
         )
         return [row["session_id"] for row in rows]
 

@@ -178,6 +178,9 @@ class SessionKeeper:
         if probe.armed is not None:
             await probe.armed.reach("renew.after_commit")
         now = trio.current_time()
+        if not self._ok or now - self._last_answer > self._quiet.gap:  # nobody could sign in meanwhile
+            graces = self._graces.items()
+            self._graces = {identity: max(due, now + self._terms.grace) for identity, due in graces}
         self._last_answer, self._ok, self.refusal = now, True, None
         history = renewed.history
         server = (renewed.server_started, history and (history.system, history.timeline))
@@ -229,7 +232,7 @@ class SessionKeeper:
         due = [identity for identity, at in self._graces.items() if at <= now]
         if not due:
             return
-        convicted = await self._store.convict(due, self._id)
+        convicted = await self._store.convict(due, self._id, until=self._quiet.until(now))
         for identity in due:
             del self._graces[identity]
         if convicted:

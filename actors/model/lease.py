@@ -28,6 +28,15 @@ class LeaseTerms:
         return self.heartbeat * self.missed
 
     @property
+    def unanswered(self) -> float:
+        """How long an outcome may stay unanswered before its worker gives the stream up.
+
+        Not before a coordinator has noticed that its database does not answer, and has said so: leaving it then, a
+        worker would find no other to sign in at.
+        """
+        return max(self.silence, 2 * self.renewal + self.statement_limit + self.heartbeat + 0.5)
+
+    @property
     def quiet_period(self) -> float:
         """Q: how long a coordinator's own database must have answered before it convicts anybody."""
         return self.lease + self.renewal

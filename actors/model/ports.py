@@ -308,8 +308,13 @@ class DispatchStore(Protocol):
         """A clean goodbye: closed; what it still holds goes back without penalty."""
         ...
 
-    async def convict(self, sessions: Sequence[tuple[int, int]], coordinator_id: str) -> list[int]:
-        """After the grace: dead, where session and epoch and coordinator still match; exclusive holders wait."""
+    async def convict(
+        self, sessions: Sequence[tuple[int, int]], coordinator_id: str, *, until: float | None = None
+    ) -> list[int]:
+        """After the grace: dead, where session and epoch and coordinator still match; exclusive holders wait.
+
+        Nobody is when the database's clock (seconds since the epoch) is past `until`: the question was held up.
+        """
         ...
 
     async def sweep(

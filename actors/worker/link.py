@@ -237,10 +237,11 @@ class WorkerLink:
 
     async def _watch(self, stream: Stream) -> None:
         """Drops a stream that is silent, is not read, or passes heartbeats but never answers outcomes."""
-        limit = self.lease.terms.silence
+        terms = self.lease.terms
         while True:
-            await trio.sleep(limit / 6)
-            trouble = stream.trouble(limit, trio.current_time() if self.state.frozen else self.session.thawed_at)
+            await trio.sleep(terms.silence / 6)
+            thawed_at = trio.current_time() if self.state.frozen else self.session.thawed_at
+            trouble = stream.trouble(terms.silence, terms.unanswered, thawed_at)
             if trouble is not None:
                 self._turn += 1
                 raise LinkLost(trouble)

@@ -62,8 +62,8 @@ class Stream:
         self._reported.pop(sequence, None)
         self.answered_at = trio.current_time()
 
-    def trouble(self, limit: float, thawed_at: float) -> str | None:
-        """What is wrong with it for more than `limit` seconds; None when it is fine.
+    def trouble(self, limit: float, unanswered: float, thawed_at: float) -> str | None:
+        """What is wrong with it for more than `limit` seconds, of outcomes `unanswered`; None when it is fine.
 
         Heartbeats may pass where outcomes don't, so each direction and each kind is judged by itself. While the
         coordinator's database does not answer, unanswered outcomes say nothing: that time does not count.
@@ -74,6 +74,6 @@ class Stream:
         if self._waiting and now - self.moved_at > limit:
             return f"it has not read for {limit:g} s"
         oldest = next(iter(self._reported.values()), now)
-        if now - max(oldest, self.answered_at, thawed_at) > limit:
-            return f"outcomes unanswered for {limit:g} s"
+        if now - max(oldest, self.answered_at, thawed_at) > unanswered:
+            return f"outcomes unanswered for {unanswered:g} s"
         return None

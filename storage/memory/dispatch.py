@@ -172,9 +172,11 @@ class MemoryDispatch:
         await checkpoint()
         leases.close_session(self._tables, session_id, epoch)
 
-    async def convict(self, sessions: Sequence[tuple[int, int]], coordinator_id: str) -> list[int]:
+    async def convict(
+        self, sessions: Sequence[tuple[int, int]], coordinator_id: str, *, until: float | None = None
+    ) -> list[int]:
         await checkpoint()
-        return leases.convict(self._tables, sessions, coordinator_id)
+        return leases.convict(self._tables, sessions, coordinator_id, until)
 
     async def sweep(
         self,

@@ -123,9 +123,11 @@ def _change(tables: Tables, session_id: int, epoch: int, change: Callable[[Sessi
         tables.apply(Changes(sessions={session_id: change(row, tables.now())}))
 
 
-def convict(tables: Tables, sessions: Sequence[tuple[int, int]], coordinator_id: str) -> list[int]:
+def convict(tables: Tables, sessions: Sequence[tuple[int, int]], coordinator_id: str, until: float | None) -> list[int]:
     """Not those that hold an exclusive task: they wait for their lease."""
     now, changes = tables.now(), Changes()
+    if until is not None and now.timestamp() > until:
+        return []
     for number, epoch in sorted(sessions):
         row = tables.sessions.get(number)
         if row is None or (row.epoch, row.coordinator_id) != (epoch, coordinator_id) or row.state not in OPEN:

@@ -122,6 +122,13 @@ async def test_a_zombie_coordinator_can_neither_renew_nor_convict_nor_close(benc
     assert await bench.claim(zombie) is None
 
 
+async def test_a_conviction_that_was_held_up_convicts_nobody(bench: Bench) -> None:
+    session = await bench.session()
+    now = (await bench.clock()).timestamp()
+    assert await bench.dispatch.convict([(session.id, 1)], "c1", until=now - 0.5) == []
+    assert await bench.dispatch.convict([(session.id, 1)], "c1", until=now + 5) == [session.id]
+
+
 async def test_a_convicted_session_never_comes_back(bench: Bench) -> None:
     session = await bench.session()
     assert await bench.dispatch.convict([(session.id, 1)], "c1") == [session.id]

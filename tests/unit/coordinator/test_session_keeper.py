@@ -139,6 +139,30 @@ async def test_nobody_is_judged_before_the_quiet_period_is_over(autojump_clock: 
     assert set(bench.store.leases[quiet + 1 :]) == {DEFAULT.lease}
 
 
+async def test_the_grace_counts_while_somebody_could_sign_in(autojump_clock: MockClock) -> None:
+    """While the database is away nobody can come back: after it the grace begins anew."""
+    bench = Bench()
+    convicted: list[float] = []
+
+    async def convict(due: Sequence[tuple[int, int]], coordinator: str, *, until: float | None = None) -> list[int]:
+        convicted.append(trio.current_time())
+        return [session for session, _ in due]
+
+    bench.store.convict = convict  # type: ignore[attr-defined]
+    await bench.beat(2)
+    bench.keeper.left(bench.link, True)
+    bench.store.away = True
+    async with trio.open_nursery() as nursery:
+        await nursery.start(bench.keeper.run)
+        await trio.sleep(3 * DEFAULT.grace)
+        assert not convicted
+        bench.store.away, back_at = False, trio.current_time()
+        await trio.sleep(2 * DEFAULT.grace)
+        nursery.cancel_scope.cancel()
+    [at] = convicted
+    assert DEFAULT.grace <= at - back_at <= DEFAULT.grace + 2 * DEFAULT.renewal
+
+
 async def test_a_gap_begins_the_quiet_period_anew(autojump_clock: MockClock) -> None:
     bench = Bench()
     await bench.beat(15)
