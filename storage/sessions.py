@@ -89,6 +89,7 @@ class PostgresSessions:
             server_started=row["server_started"],
             history=history,
             clock=row["clock"],
+            moved=frozenset(row["moved"] or ()),
         )
 
     async def _history(self) -> History | None:

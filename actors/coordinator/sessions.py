@@ -194,6 +194,9 @@ class SessionKeeper:
                 if link.frozen:  # it hears of the thaw now, not at its next heartbeat
                     link.tell(self.reply(link, link.sequence))
                     self._membership.wake()
+            elif link.session.id in renewed.moved:
+                log.info("session %d of worker %s is served elsewhere", link.session.id, link.worker.id)
+                link.scope.cancel("its session was taken over")  # if the worker is still here, it resumes
             else:
                 self._lost(link)
         self._carry_out(renewed)

@@ -209,13 +209,14 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """Answer to a renewal: sessions not in it are lost."""
+    """Answer to a renewal: sessions that are neither renewed nor moved are lost."""
 
     sessions: frozenset[int]
     wishes: Wishes
     server_started: datetime  # pg_postmaster_start_time: a restart resets the quiet period
     history: History | None = None  # None: it does not say
     clock: float | None = None  # the database's, seconds since the epoch: a step resets the quiet period too
+    moved: frozenset[int] = frozenset()  # live, and taken over: their epoch is another
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,11 +77,13 @@ def renew(
     health: Mapping[int, Mapping[str, Any]],
 ) -> Renewed:
     history = History(1, tables.timeline, tables.position)  # before: what is acknowledged below comes after it
-    now, changes, renewed = tables.now(), Changes(), []
+    now, changes, renewed, moved = tables.now(), Changes(), [], set[int]()
     for number, epoch, age in sorted(sessions):
         row = tables.sessions.get(number)
         told = stored(health_text(health.get(number, {})))
         if row is None or row.epoch != epoch or row.state not in OPEN:
+            if row is not None and row.epoch > epoch and row.state in OPEN:
+                moved.add(number)
             continue
         until = max(row.lease_until, later(now, lease - age))
         renewed.append(row)
@@ -106,6 +108,7 @@ def renew(
         server_started=tables.server_started,
         history=history,
         clock=now.timestamp(),
+        moved=frozenset(moved),
     )
 
 

@@ -13,6 +13,9 @@ WITH renewed AS (
     LIMIT 10000
 )
 SELECT (SELECT array_agg(session_id) FROM renewed) AS sessions,
+       (SELECT array_agg(w.session_id) FROM unnest($1::bigint[], $2::int[]) AS a (session_id, epoch)
+        JOIN callboard_workers w ON w.session_id = a.session_id
+        WHERE w.epoch > a.epoch AND (w.state IN ('live', 'draining')) IS NOT FALSE) AS moved,
        (SELECT array_agg(session_id) FROM renewed WHERE paused) AS paused,
        (SELECT array_agg(session_id) FROM renewed WHERE drain_requested) AS drain,
        array_agg(session_id) AS wish_sessions, array_agg(id) AS wish_ids,

@@ -122,6 +122,15 @@ async def test_a_zombie_coordinator_can_neither_renew_nor_convict_nor_close(benc
     assert await bench.claim(zombie) is None
 
 
+async def test_a_renewal_tells_the_session_that_moved_from_the_one_that_ended(bench: Bench) -> None:
+    moved, ended = await bench.session(), await bench.session("w2")
+    assert await resume(bench, moved) is not None
+    await bench.dispatch.close_session(ended.id, ended.epoch)
+    asked = [(moved.id, moved.epoch, 0.0), (ended.id, ended.epoch, 0.0)]
+    answer = await bench.dispatch.renew("c1", asked, lease=LEASE, health={})
+    assert (answer.sessions, answer.moved) == (frozenset(), {moved.id})
+
+
 async def test_a_conviction_that_was_held_up_convicts_nobody(bench: Bench) -> None:
     session = await bench.session()
     now = (await bench.clock()).timestamp()

@@ -39,6 +39,7 @@ class Store:
         self.may_mark = trio.Event()
         self.may_mark.set()
         self.history: History | None = None
+        self.moved: frozenset[int] = frozenset()
         self.refusal: Exception | None = None
 
     async def sign_in(self, *_: Any, **__: Any) -> list[CoordinatorView]:
@@ -56,9 +57,9 @@ class Store:
             raise StorageUnavailable("away")
         if self.refusal is not None:
             raise self.refusal
-        ids = frozenset(session for session, _, _ in sessions)
+        ids = frozenset(session for session, _, _ in sessions) - self.moved
         wishes = Wishes({1: self.wished} if self.wished else {}, frozenset(), frozenset())
-        return Renewed(ids, wishes, STARTED, self.history)
+        return Renewed(ids, wishes, STARTED, self.history, moved=self.moved)
 
     async def sweep(
         self,
@@ -309,6 +310,16 @@ async def test_assignments_that_come_back_unacknowledged_count_against_the_worke
         await bench.beat(2)
         assert bench.link.unanswered == count
     assert bench.link.benched_until > trio.current_time()
+
+
+async def test_a_session_that_was_taken_over_is_left_without_a_word(autojump_clock: MockClock) -> None:
+    """A resumption that waited in a database may have moved it back and forth: the worker is not told to stop."""
+    bench = Bench()
+    bench.store.moved = frozenset({1})
+    await bench.beat()
+    assert bench.link.scope.cancel_called
+    assert not bench.link.lost
+    assert not [message async for message in until_empty(bench.told) if isinstance(message, HeartbeatReply)]
 
 
 async def test_commits_that_are_lost_end_every_session(autojump_clock: MockClock) -> None:
