@@ -83,8 +83,8 @@ MUTANTS = (
         "renewal-of-the-dead",
         "a dead session is never renewed",
         "storage/sql/renew.sql",
-        " AND (w.state IN ('live', 'draining')) IS NOT FALSE",
-        "",
+        "w.epoch = a.epoch AND (w.state IN ('live', 'draining')) IS NOT FALSE",
+        "w.epoch = a.epoch",
         SESSIONS,
     ),
     Mutant(
