@@ -58,6 +58,8 @@ def _judge(facts: Facts, task: int, older: Execution, newer: Execution, together
     _, why = allowed_until(facts, older, taken)
     if not facts.expect.overlap or older.exclusive:
         excused = asleep_until(facts, older, taken.at)
+        if stepped := clock_stepped(facts, taken.at):
+            excused = max(excused, stepped + 2 * facts.terms.heartbeat + facts.terms.margin)
         if older.ended > excused + INSTANT:
             yield f"{what}, and must not at all (taken at {taken.at:.3f} by {taken.cause}: {why})"
 
@@ -78,6 +80,8 @@ def allowed_until(facts: Facts, run: Execution, taken: Change) -> tuple[float, s
             if vouched := facts.history.vouched.get(run.life):
                 until = max(until, *(at + usable + kill for at in vouched if at <= run.ended))
                 why += ", and FROZEN vouched for it"
+            if stepped := clock_stepped(facts, session.at):
+                until, why = max(until, stepped + usable + kill), "the clock had stepped"
     elif taken.cause == "sweep":
         until, why = taken.at + usable + kill, "it had not acknowledged, or its time was over"
     return max(until, asleep_until(facts, run, taken.at)), why
@@ -89,3 +93,12 @@ def asleep_until(facts: Facts, run: Execution, taken_at: float) -> float:
     sleeps = [one for one in facts.history.faults if one.kind == "freeze all" and one.target == run.worker]
     ends = [sleep.until for sleep in sleeps if sleep.since <= run.ended and sleep.until >= since]
     return max((until + WAKING for until in ends), default=taken_at)
+
+
+def clock_stepped(facts: Facts, at: float) -> float | None:
+    """When the database's clock was last set, if that was shortly before this.
+
+    A step of less than two seconds is noticed by nobody, and shortens every lease by as much.
+    """
+    steps = [one for fault in facts.history.faults if fault.kind == "clock step" for one in (fault.since, fault.until)]
+    return max((one for one in steps if one <= at and at - one < facts.terms.lease), default=None)
