@@ -43,6 +43,15 @@ class SubmitOptions(TypedDict, total=False):
     retry_on_crash: bool
     tags: Sequence[str]
     metadata: Mapping[str, str]
+    requirements: Mapping[str, str]  # labels that a worker must have
+    concurrency_key: str
+    weight: int  # slots that it takes
+    affinity_key: str
+    unique_key: str
+    unique_until: str | float | timedelta  # "started", "finished", or seconds
+    on_duplicate: str  # "existing" or "replace"
+    depends_on: Sequence[str]  # ids
+    on_parent_failure: str  # "cancel" or "run"
 
 
 class Filters(TypedDict, total=False):

@@ -10,7 +10,8 @@ from typing import Any
 import asyncpg
 
 from actors.model.columns import Assignment
-from actors.model.ports import Claimed, ClaimOffer, Lane, Posted
+from actors.model.lane import Lane
+from actors.model.ports import Claimed, ClaimOffer, Posted
 from actors.model.task import NewTask
 from actors.model.worker import CoordinatorView, HandlerInfo
 from storage.connect import Connection

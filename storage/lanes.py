@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from actors.model.ports import Lane
+from actors.model.lane import Lane, LaneKey
 from actors.model.task import DEFAULT_QUEUE
 from actors.model.worker import HandlerInfo
 from storage.pool import Pool
 from storage.queries import sql
-
-Key = tuple[str, str | None]  # name, given queue
 
 
 class Lanes:
@@ -19,27 +17,27 @@ class Lanes:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._ids: dict[Key, int] = {}
+        self._ids: dict[LaneKey, int] = {}
         self._lanes: dict[int, Lane] = {}
 
     async def read(self) -> list[Lane]:
         rows = await self._pool.fetch(sql("lanes"), DEFAULT_QUEUE)
         self._lanes = {
-            row["id"]: Lane(row["id"], row["name"], row["queue"], json.loads(row["requirements"])) for row in rows
+            row["id"]: Lane(
+                row["id"], row["name"], row["queue"], json.loads(row["requirements"]), row["keyed"], row["placed"]
+            )
+            for row in rows
         }
-        self._ids.update({(row["name"], row["given"]): row["id"] for row in rows if row["requirements"] == "{}"})
         return list(self._lanes.values())
 
-    async def intern(self, keys: Iterable[Key]) -> Mapping[Key, int]:
+    async def intern(self, keys: Iterable[LaneKey]) -> Mapping[LaneKey, int]:
         """Numbers for kinds of tasks; new ones are added."""
-        unknown = {key for key in keys if key not in self._ids}
+        unknown = list({key for key in keys if key not in self._ids})
         while unknown:
-            rows = await self._pool.fetch(
-                sql("intern_lanes"), [name for name, _ in unknown], [queue for _, queue in unknown]
-            )
-            self._ids.update({(row["name"], row["queue"]): row["id"] for row in rows})
+            rows = await self._pool.fetch(sql("intern_lanes"), *map(list, zip(*unknown, strict=True)))
+            self._ids.update({unknown[row["n"] - 1]: row["id"] for row in rows})
             # A lane that another session added at this very moment shows in the next round.
-            unknown = {key for key in unknown if key not in self._ids}
+            unknown = [key for key in unknown if key not in self._ids]
         return self._ids
 
     async def declare(self, handlers: Sequence[HandlerInfo]) -> None:

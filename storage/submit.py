@@ -9,9 +9,10 @@ from typing import Any
 import asyncpg
 
 from actors.model.errors import BadValue, IdempotencyConflict, StorageUnavailable
+from actors.model.lane import LaneKey, lane_key
 from actors.model.ports import FirstLook, Submitted
 from actors.model.task import DEFAULT_MAX_TRIES, NewTask
-from storage.lanes import Key, Lanes
+from storage.lanes import Lanes
 from storage.notify import Notifier
 from storage.pool import Pool, always, never
 from storage.queries import sql
@@ -48,7 +49,7 @@ class Submission:
 
     async def parameters(self, tasks: Sequence[NewTask]) -> list[Any]:
         """Those of submit.sql."""
-        lanes = await self._lanes.intern({(task.name, task.queue) for task in tasks})
+        lanes = await self._lanes.intern(set(map(lane_key, tasks)))
         return parameters_of(tasks, lanes, self._notifier.channel("due"))
 
     async def answers(self, tasks: Sequence[NewTask], row: asyncpg.Record) -> list[Submitted | Exception]:
@@ -92,10 +93,10 @@ def first_looks(row: asyncpg.Record) -> Iterator[FirstLook]:
     return map(FirstLook, *columns) if row["run_at"] else iter(())
 
 
-def parameters_of(tasks: Sequence[NewTask], lanes: Mapping[Key, int], channel: str) -> list[Any]:
+def parameters_of(tasks: Sequence[NewTask], lanes: Mapping[LaneKey, int], channel: str) -> list[Any]:
     """Those of submit.sql."""
     return [
-        [lanes[(task.name, task.queue)] for task in tasks],
+        [lanes[lane_key(task)] for task in tasks],
         [task.args for task in tasks],
         [task.priority for task in tasks],
         [task.run_at for task in tasks],
@@ -115,4 +116,23 @@ def parameters_of(tasks: Sequence[NewTask], lanes: Mapping[Key, int], channel: s
         channel,
         DEFAULT_MAX_TRIES,
         [task.schedule_id for task in tasks],
+        list(map(more_of, tasks)),
     ]
+
+
+def more_of(task: NewTask, parents_left: int = 0) -> str | None:
+    """What few tasks have, as JSON: a column each would cost all the others too."""
+    more = {
+        "concurrency_key": task.concurrency_key,
+        "affinity_key": task.affinity_key,
+        "unique_key": task.unique_key,
+        "weight": None if task.weight == 1 else task.weight,
+        "parents": len(task.depends_on) or None,
+        "parents_left": parents_left or None,
+        "workflow_id": task.workflow_id,
+    }
+    return json.dumps(more) if any(map(_is_given, more.values())) else None
+
+
+def _is_given(value: object) -> bool:
+    return value is not None

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from actors.model.errors import Conflict, NotFound
+from actors.model.lane import LaneKey
 from actors.model.ports import Submitted, TaskFilter, TaskPatch, TaskRoute
 from actors.model.task import FINAL, Attempt, NewTask, Task, TaskState
 from storage.connect import Connection
@@ -31,7 +32,7 @@ WAITING = {  # shown states that are one stored state and a condition
 def a_task(row: asyncpg.Record) -> Task:
     """A row of task.sql."""
     fields: dict[str, Any] = dict(row)
-    for name in ("args", "result", "error", "progress", "metadata"):
+    for name in ("args", "result", "error", "progress", "metadata", "requirements"):
         fields[name] = None if fields[name] is None else json.loads(fields[name])
     fields["state"] = TaskState(fields["state"])
     return Task(**fields)
@@ -98,8 +99,11 @@ class PostgresTasks:
             changes.append(f"priority = ${len(values)}::smallint")
         if "queue" in patch.fields:
             task = await self._existing(task_id)
-            lanes = await self._lanes.intern([(task.name, patch.queue)])
-            values.append(lanes[(task.name, patch.queue)])
+            key = LaneKey(
+                task.name, patch.queue, json.dumps(dict(task.requirements), sort_keys=True),
+                task.concurrency_key is not None, task.weight > 1 or task.affinity_key is not None,
+            )  # fmt: skip
+            values.append((await self._lanes.intern([key]))[key])
             changes.append(f"lane_id = ${len(values)}::int")
         if changes:
             done = await self._pool.execute(
@@ -144,9 +148,10 @@ class PostgresTasks:
                     raise Conflict(f"task {other} is an unfinished retry of task {task_id}", state=task.state)
                 made: int | None = await connection.fetchval(
                     "INSERT INTO callboard_tasks (lane_id, args, priority, timeout, max_tries, backoff, exclusive,"
-                    " retry_on_crash, tags, metadata, retry_of, submitted_by)"
-                    " SELECT lane_id, args, priority, timeout, max_tries, backoff, exclusive, retry_on_crash, tags,"
-                    " metadata, id, coalesce($2, submitted_by) FROM callboard_tasks WHERE id = $1 RETURNING id",
+                    " retry_on_crash, tags, metadata, concurrency_key, weight, affinity_key, workflow_id, retry_of,"
+                    " submitted_by) SELECT lane_id, args, priority, timeout, max_tries, backoff, exclusive,"
+                    " retry_on_crash, tags, metadata, concurrency_key, weight, affinity_key, workflow_id, id,"
+                    " coalesce($2, submitted_by) FROM callboard_tasks WHERE id = $1 RETURNING id",
                     task_id,
                     submitted_by,
                 )

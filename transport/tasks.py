@@ -19,6 +19,8 @@ from protos.generated.callboard import v1 as wire
 
 MAX_ID = 2**63
 MAX_PAGE, DEFAULT_PAGE = 500, 50
+_SAME = ("queue", "priority", "run_at", "delay", "timeout", "max_tries", "expires_at", "retry_on_crash",
+         "concurrency_key", "weight", "affinity_key", "unique_key", "on_duplicate", "on_parent_failure")  # fmt: skip
 _FILTER: Kind = Text(1024)
 _WANTED: Kind = Entries(Text(1024), Text(1024, 0), 64)
 
@@ -52,6 +54,15 @@ def new_task_to_wire(task: NewTask) -> wire.NewTask:
         metadata=dict(task.metadata),
         idempotency_key=task.idempotency_key,
         submitted_by=task.submitted_by,
+        requirements=dict(task.requirements),
+        concurrency_key=task.concurrency_key,
+        weight=task.weight,
+        affinity_key=task.affinity_key,
+        unique_key=task.unique_key,
+        unique_until=json_text(task.unique_until) if task.unique_key is not None else None,
+        on_duplicate=task.on_duplicate if task.unique_key is not None else None,
+        depends_on=list(task.depends_on),
+        on_parent_failure=task.on_parent_failure if task.depends_on else None,
     )
 
 
@@ -84,7 +95,7 @@ def _as_json(message: wire.NewTask, args: Any) -> dict[str, Any]:
     value: dict[str, Any] = {"name": message.name}
     if args != {}:
         value["args"] = args
-    for name in ("queue", "priority", "run_at", "delay", "timeout", "max_tries", "expires_at", "retry_on_crash"):
+    for name in _SAME:
         given = getattr(message, name)
         if given is not None:
             value[name] = given
@@ -96,6 +107,12 @@ def _as_json(message: wire.NewTask, args: Any) -> dict[str, Any]:
         value["tags"] = list(message.tags)
     if message.metadata:
         value["metadata"] = dict(message.metadata)
+    if message.requirements:
+        value["requirements"] = dict(message.requirements)
+    if message.depends_on:
+        value["depends_on"] = [str(one) for one in message.depends_on]
+    if message.unique_until is not None:
+        value["unique_until"] = json_value("unique_until", message.unique_until)
     return value
 
 
@@ -155,6 +172,13 @@ def task_to_wire(task: Task) -> wire.Task:
         retry_of=task.retry_of or 0,
         submitted_by=task.submitted_by or "",
         schedule=task.schedule or "",
+        requirements=dict(task.requirements),
+        concurrency_key=task.concurrency_key or "",
+        weight=task.weight,
+        affinity_key=task.affinity_key or "",
+        unique_key=task.unique_key or "",
+        depends_on=list(task.depends_on),
+        workflow=task.workflow or 0,
     )
 
 
@@ -164,7 +188,8 @@ def task_as_dict(message: wire.Task) -> dict[str, Any]:
     shown: dict[str, Any] = {name: getattr(message, name) for name in names}
     for name in ("args", "result", "error", "progress"):
         shown[name] = json.loads(shown[name]) if shown[name] else None
-    for name in (*(one for one in names if one.endswith("_at")), "worker", "submitted_by", "retry_of", "schedule"):
+    for name in (*(one for one in names if one.endswith("_at")), "worker", "submitted_by",
+                 "retry_of", "schedule", "concurrency_key", "affinity_key", "unique_key", "workflow"):  # fmt: skip
         shown[name] = shown[name] or None
     return shown
 

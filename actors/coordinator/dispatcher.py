@@ -14,8 +14,9 @@ from actors.coordinator.membership import Link, Membership
 from actors.coordinator.rules import CLAIM, LEAD, PATIENCE, ceiling, round_robin, serves, worth_claiming
 from actors.model.columns import Assignment
 from actors.model.errors import StorageError, StorageRefused, StorageTimeout, StorageUnavailable, WritesRefused
+from actors.model.lane import Lane
 from actors.model.lease import LeaseTerms
-from actors.model.ports import Claimed, ClaimOffer, DispatchStore, Lane, Posted
+from actors.model.ports import Claimed, ClaimOffer, DispatchStore, Posted
 from actors.runtime import chance, probe
 from actors.runtime.supervisor import describe
 

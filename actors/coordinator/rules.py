@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from actors.model.ports import Lane
+from actors.model.lane import Lane
 from actors.model.worker import WorkerInfo
 
 MAX_PREFETCH = 1_000

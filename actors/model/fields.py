@@ -114,6 +114,68 @@ class Switch:
         return {"type": "boolean"}
 
 
+class Choice:
+    """One of some words."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def read(self, value: Any, field: str, found: list[Wrong]) -> Any:
+        if type(value) is not str:
+            return _mistyped("a string", value, field, found)
+        if value not in self.words:
+            found.append(Wrong(field, "invalid", f"must be one of {', '.join(self.words)}, got {shown(value)}"))
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"enum": list(self.words)}
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """One of some words, or a number of seconds above 0."""
+
+    words: tuple[str, ...]
+    most: float
+
+    def read(self, value: Any, field: str, found: list[Wrong]) -> Any:
+        if type(value) is str:
+            return Choice(*self.words).read(value, field, found)
+        if type(value) is not float and type(value) is not int:
+            return _mistyped(f"one of {', '.join(self.words)}, or a number of seconds", value, field, found)
+        return Seconds(self.most, above=True).read(value, field, found)
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [Choice(*self.words).schema(), Seconds(self.most, above=True).schema()]}
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """An array of ids as they are shown, each once; becomes numbers."""
+
+    most: int
+
+    def read(self, value: Any, field: str, found: list[Wrong]) -> Any:
+        if type(value) is not list:
+            return _mistyped("an array", value, field, found)
+        if len(value) > self.most:
+            found.append(Wrong(field, "out_of_range", f"must have at most {self.most} items, got {len(value)}"))
+            return None
+        return list(dict.fromkeys(self._number(one, f"{field}[{index}]", found) for index, one in enumerate(value)))
+
+    def _number(self, value: Any, field: str, found: list[Wrong]) -> int:
+        if type(value) is not str:
+            _mistyped("a string", value, field, found)
+        elif value.isascii() and value.isdigit() and 0 < int(value[:20]) < 2**63:
+            return int(value)
+        else:
+            found.append(Wrong(field, "invalid", f"{shown(value)} is no id of a task: give one as it was answered"))
+        return 0
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": {"type": "string", "pattern": "^[0-9]{1,19}$"}, "maxItems": self.most}
+
+
 @dataclass(frozen=True, slots=True)
 class Instant:
     """Becomes an aware time in UTC."""

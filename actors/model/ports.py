@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import trio
 
 from actors.model.columns import Assignment, Outcomes, Verdict
+from actors.model.lane import Lane
 from actors.model.task import Attempt, NewTask, Task
 from actors.model.worker import CoordinatorView, HandlerInfo, Held, Session, WorkerInfo, WorkerView
 
@@ -148,16 +149,6 @@ class TaskStore(Protocol):
         ...
 
     async def coordinators(self) -> list[CoordinatorView]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """Tasks of one kind: handler name, queue, requirements, as one small integer."""
-
-    id: int
-    name: str
-    queue: str  # effective
-    requirements: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

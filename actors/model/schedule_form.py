@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from actors.model.firing import Planned
+from actors.model.lane import LaneKey
+from actors.model.lane import lane_key as lane_key_of
 from actors.model.recurrence import Fold, Gap
 from actors.model.schedule import CatchUp, Definition, Overlap, Schedule
 from actors.model.submission import TASK
@@ -17,7 +19,8 @@ from actors.model.task import NewTask
 # What a slot's task carries in its metadata: for which nominal time it was posted.
 SLOT_KEY = "callboard.slot_at"
 TIMES_OF_TASKS = frozenset({"run_at", "delay", "expires_at"})  # the schedule decides
-TEMPLATE = tuple(name for name in TASK if name not in TIMES_OF_TASKS)
+_OF_ONE = frozenset({"depends_on", "on_parent_failure"})  # mean something once
+TEMPLATE = tuple(name for name in TASK if name not in TIMES_OF_TASKS | _OF_ONE)
 _KINDS: Mapping[str, type] = {"dst_gap": Gap, "dst_fold": Fold, "overlap": Overlap, "catch_up": CatchUp}
 _TIMES = ("at", "start_at", "end_at")
 
@@ -59,9 +62,10 @@ def new_task(schedule: Schedule, plan: Planned) -> NewTask:
     return NewTask(args=args, metadata=metadata, run_at=plan.run_at, schedule_id=schedule.id, **template)
 
 
-def lane_key(definition: Definition) -> tuple[str, str | None]:
-    """Name and given queue of its tasks."""
-    return definition.task["name"], definition.task.get("queue")
+def lane_key(definition: Definition) -> LaneKey:
+    """Of its tasks."""
+    told = {name: value for name, value in definition.task.items() if name in TEMPLATE and name != "args"}
+    return lane_key_of(NewTask(**told))
 
 
 def time_text(moment: datetime) -> str:

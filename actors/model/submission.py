@@ -10,7 +10,23 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from actors.model.fields import Anything, Entries, Field, Instant, Kind, Name, Seconds, Switch, Text, Texts, Wait, Whole
+from actors.model.fields import (
+    Anything,
+    Choice,
+    Entries,
+    Field,
+    Ids,
+    Instant,
+    Kind,
+    Name,
+    Period,
+    Seconds,
+    Switch,
+    Text,
+    Texts,
+    Wait,
+    Whole,
+)
 from actors.model.ports import TaskPatch
 from actors.model.task import DEFAULT_PRIORITY, NewTask
 from actors.model.wrong import Wrong, json_kind
@@ -19,7 +35,7 @@ ARGS_BYTES = 262_144  # of the encoded arguments
 BATCH = 10_000  # tasks of one submission
 FUTURE = timedelta(days=3653)
 PAST = timedelta(hours=24)  # older is a mistake, not a wish
-LATER = ("depends_on", "concurrency_key", "unique_key", "unique_until")  # fields of later releases
+MOST_PARENTS = 10_000
 
 _NAME, _PRIORITY = Name(200), Whole(1, 4)
 _PRIORITIES = "1 urgent, 2 normal, 3 low, 4 background"
@@ -38,12 +54,35 @@ TASK: Mapping[str, Field] = {
     "expires_at": Field(kind=Instant(), nullable=True, description="Not started after this time"),
     "exclusive": Field(kind=Switch(), default=False),
     "retry_on_crash": Field(kind=Switch(), default=True),
+    "requirements": Field(kind=Entries(Text(63), Text(256, 0), 16), description="Labels that a worker must have"),
+    "concurrency_key": Field(kind=Text(200), nullable=True, description="Whose turn it is, in a queue with turns"),
+    "weight": Field(kind=Whole(1, 1000), default=1, description="Slots that it takes"),
+    "affinity_key": Field(kind=Text(200), nullable=True, description="Prefers the worker of tasks with the same one"),
+    "unique_key": Field(kind=Text(200), nullable=True, description="One task at a time has it"),
+    "unique_until": Field(
+        kind=Period(("started", "finished"), FUTURE.total_seconds()),
+        default="finished",
+        description="How long unique_key is taken; a number: seconds since the task was posted",
+    ),
+    "on_duplicate": Field(
+        kind=Choice("existing", "replace"),
+        default="existing",
+        description="When unique_key is taken: get that task, or take the place of it while it waits",
+    ),
+    "depends_on": Field(kind=Ids(MOST_PARENTS), description="Ids of tasks that must have ended before"),
+    "on_parent_failure": Field(
+        kind=Choice("cancel", "run"),
+        default="cancel",
+        description="When one of depends_on did not succeed",
+    ),
 }
 PATCH: Mapping[str, Field] = {
     "run_at": Field(kind=Instant(), nullable=True, description="null: now"),
     "priority": Field(kind=_PRIORITY, description=_PRIORITIES),
     "queue": Field(kind=_NAME, nullable=True, description="null: as the handler declares"),
 }
+# Fields that are judged beside others.
+_TOGETHER = frozenset({"run_at", "expires_at", "unique_until", "on_duplicate", "on_parent_failure"})
 SUBMITTER: Kind = Name(200)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 KEY_WANTED = "must be there once, with 1 to 255 printable ASCII characters without spaces"
@@ -91,7 +130,7 @@ def read_task(
         return None, found
     given = made.pop("args", None)
     args = encode(given) if given else "{}"
-    if len(args) * 4 > ARGS_BYTES or "run_at" in made or "expires_at" in made:
+    if len(args) * 4 > ARGS_BYTES or not made.keys().isdisjoint(_TOGETHER):
         found = _between(made, now, f"{where}." if where else "", len(args.encode()))
         if found:
             return None, found
@@ -118,8 +157,6 @@ def fingerprint(value: Any) -> bytes:
 
 def _unknown(name: str, prefix: str, known: Mapping[str, Field]) -> Wrong:
     field = f"{prefix}{name[:64]}"
-    if name in LATER:
-        return Wrong(field, "unsupported", f"this release does not support {name} yet: leave it out")
     close = difflib.get_close_matches(name[:64], known, n=1)
     hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}" if known else ""
     return Wrong(field, "unknown_field", f"there is no such field{hint}")
@@ -144,6 +181,11 @@ def _between(made: Mapping[str, Any], now: datetime, prefix: str, size: int) -> 
         add("expires_at", "out_of_range", "must be after run_at, and in the future: such a task would never start")
     elif expires_at is not None and (wrong := _far_off(expires_at, now)):
         add("expires_at", "out_of_range", wrong)
+    for field in ("unique_until", "on_duplicate"):
+        if field in made and made.get("unique_key") is None:
+            add(field, "conflict", "means something beside unique_key only: give one, or leave this out")
+    if "on_parent_failure" in made and not made.get("depends_on"):
+        add("on_parent_failure", "conflict", "means something beside depends_on only: give some, or leave this out")
     return found
 
 

@@ -84,6 +84,21 @@ class NewTask:
     retry_of: int | None = None
     submitted_by: str | None = None
     schedule_id: int | None = None  # of the schedule that posts it
+    requirements: Mapping[str, str] = field(default_factory=dict)  # labels that a worker must have
+    concurrency_key: str | None = None  # whose turn it is, where its queue gives turns
+    weight: int = 1  # of the slots and of the queue's concurrency that it takes
+    affinity_key: str | None = None  # tasks with the same one go to the same worker where that is possible
+    unique_key: str | None = None
+    unique_until: str | float = "finished"  # "started", "finished", or seconds since it was posted
+    on_duplicate: str = "existing"  # "replace": the latest wins while none has started
+    depends_on: Sequence[int] = ()  # ids of tasks that must have ended before
+    on_parent_failure: str = "cancel"  # "run": it runs however they ended
+    workflow_id: int | None = None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether storing it depends on what is stored already."""
+        return bool(self.depends_on) or self.unique_key is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +137,13 @@ class Task:
     submitted_by: str | None
     cancel_requested_at: datetime | None
     schedule: str | None = None  # name of the schedule that posted it
+    requirements: Mapping[str, str] = field(default_factory=dict)
+    concurrency_key: str | None = None
+    weight: int = 1
+    affinity_key: str | None = None
+    unique_key: str | None = None
+    depends_on: Sequence[int] = ()
+    workflow: int | None = None
     now: datetime  # the database's clock when the row was read
 
 

@@ -50,6 +50,12 @@ class TaskJson(TypedDict):
     schedule: str | None
     retry_of: str | None
     submitted_by: str | None
+    requirements: dict[str, str]
+    concurrency_key: str | None
+    weight: int
+    affinity_key: str | None
+    depends_on: list[str]
+    workflow: str | None
     notice: NotRequired[str]  # in the answer to a submission: why it may wait
 
 
@@ -177,10 +183,16 @@ def task_json(task: Task) -> TaskJson:
         "progress": None if task.progress is None else dict(task.progress),
         "tags": list(task.tags),
         "metadata": dict(task.metadata or {}),
-        "unique_key": None,
+        "unique_key": task.unique_key,
         "schedule": task.schedule,
         "retry_of": None if task.retry_of is None else str(task.retry_of),
         "submitted_by": task.submitted_by,
+        "requirements": dict(task.requirements),
+        "concurrency_key": task.concurrency_key,
+        "weight": task.weight,
+        "affinity_key": task.affinity_key,
+        "depends_on": [str(one) for one in task.depends_on],
+        "workflow": None if task.workflow is None else str(task.workflow),
     }
 
 

@@ -66,7 +66,8 @@ def first_json(task_id: int, task: NewTask, first: FirstLook) -> TaskJson:
             timeout=task.timeout, expires_at=task.expires_at, exclusive=task.exclusive,
             retry_on_crash=task.retry_on_crash, worker=None, worker_http=None, result=None, error=None, progress=None,
             tags=task.tags, metadata=task.metadata, retry_of=None, submitted_by=None, cancel_requested_at=None,
-            now=first.created_at,
+            requirements=task.requirements, concurrency_key=task.concurrency_key, weight=task.weight,
+            affinity_key=task.affinity_key, now=first.created_at,
         )
     )  # fmt: skip
 

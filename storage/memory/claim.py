@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -11,7 +12,7 @@ from actors.model.ports import Claimed, ClaimOffer
 from storage.dispatch import timeout_ms
 from storage.memory.rows import TaskRow
 from storage.memory.tables import Changes, Tables
-from storage.memory.values import later
+from storage.memory.values import contains, later
 
 OTHERS_FIRST = 10.0  # seconds that a retry is left to others than the session that failed it
 SUSPECT = 2  # crashes from which on a task runs alone
@@ -103,6 +104,7 @@ class Claims:
             for one in self._tables.sessions.values()
             if one.state == "live" and not one.paused and not one.drain_requested and one.lease_until > now
             and row.name in one.handlers and (not one.queues or queue in one.queues)
+            and contains(json.loads(one.labels), json.loads(row.requirements))
         ]  # fmt: skip
 
     def claimed(self, lease_key: bytes, sessions: Sequence[tuple[int, int]]) -> list[Claimed]:

@@ -11,7 +11,8 @@ from trio.lowlevel import checkpoint
 
 from actors.model.columns import Outcomes, Verdict
 from actors.model.errors import StorageError
-from actors.model.ports import Claimed, ClaimOffer, Lane, Posted, Renewed, Swept
+from actors.model.lane import Lane
+from actors.model.ports import Claimed, ClaimOffer, Posted, Renewed, Swept
 from actors.model.task import NewTask
 from actors.model.worker import CoordinatorView, HandlerInfo, Held, Session, WorkerInfo
 from storage.memory import marks, submit
@@ -76,7 +77,10 @@ class MemoryDispatch:
 
     async def lanes(self) -> list[Lane]:
         await checkpoint()
-        return [Lane(row.id, row.name, self._tables.queue(row), {}) for row in self._tables.lanes.values()]
+        return [
+            Lane(row.id, row.name, self._tables.queue(row), json.loads(row.requirements), row.keyed, row.placed)
+            for row in self._tables.lanes.values()
+        ]
 
     # --- claiming ---------------------------------------------------------------------------------
 

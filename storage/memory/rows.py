@@ -54,6 +54,14 @@ class TaskRow:
     metadata: str = "{}"
     submitted_by: str | None = None
     schedule_id: int | None = None  # kept; there are no schedules here
+    concurrency_key: str | None = None
+    affinity_key: str | None = None
+    unique_key: str | None = None
+    weight: int = 1
+    parents: int = 0  # nothing depends on anything here
+    parents_left: int = 0
+    has_children: bool = False
+    workflow_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +136,14 @@ class HandlerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneRow:
-    """callboard_lanes; requirements are always empty so far."""
+    """callboard_lanes."""
 
     id: int
     name: str
     queue: str | None = None
+    requirements: str = "{}"
+    keyed: bool = False
+    placed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

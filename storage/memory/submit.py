@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from actors.model.errors import BadValue, IdempotencyConflict
+from actors.model.lane import LaneKey, lane_key
 from actors.model.ports import FirstLook, Submitted
 from actors.model.task import DEFAULT_MAX_TRIES, NewTask
 from storage.memory.rows import KeyRow, TaskRow
@@ -33,7 +34,7 @@ def submit(tables: Tables, wakeups: MemoryWakeups, tasks: Sequence[NewTask]) -> 
 def store(tables: Tables, wakeups: MemoryWakeups, tasks: Sequence[NewTask]) -> list[Submitted | Exception]:
     """All or nothing; raises BadValue."""
     now = tables.now()
-    lanes = [tables.lane(*_kind(task)) for task in tasks]
+    lanes = [tables.lane(_kind(task)) for task in tasks]
     changes = Changes()
     rows: list[TaskRow | None] = []
     for task, lane in zip(tasks, lanes, strict=True):
@@ -55,9 +56,10 @@ def store(tables: Tables, wakeups: MemoryWakeups, tasks: Sequence[NewTask]) -> l
     ]
 
 
-def _kind(task: NewTask) -> tuple[str, str | None]:
-    indexed(task.name + (task.queue or ""))
-    return task.name, task.queue
+def _kind(task: NewTask) -> LaneKey:
+    key = lane_key(task)
+    indexed(task.name + (task.queue or "") + key.requirements)
+    return key
 
 
 def _row(task: NewTask, number: int, lane: int, now: datetime) -> TaskRow:
@@ -79,6 +81,9 @@ def _row(task: NewTask, number: int, lane: int, now: datetime) -> TaskRow:
         retry_of=task.retry_of,
         submitted_by=None if task.submitted_by is None else text(task.submitted_by),
         schedule_id=task.schedule_id,
+        concurrency_key=None if task.concurrency_key is None else text(task.concurrency_key),
+        affinity_key=None if task.affinity_key is None else text(task.affinity_key),
+        weight=task.weight,
     )
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from actors.model.errors import BadValue
+from actors.model.lane import LaneKey
 from actors.model.task import DEFAULT_QUEUE
 from actors.runtime.chance import Chance
 from storage.memory import audit, legality, values
@@ -47,7 +48,7 @@ class Tables:
         self.unfinished: dict[int, None] = {}
         self._queued: dict[int, dict[int, None]] = {}  # lane → tasks
         self._held: dict[int, dict[int, None]] = {}  # session → tasks
-        self._lane_ids: dict[tuple[str, str | None], int] = {}
+        self._lane_ids: dict[LaneKey, int] = {}
         self._last = {"task": 0, "attempt": 0, "session": 0, "txid": 0}
 
     def now(self) -> datetime:
@@ -77,12 +78,12 @@ class Tables:
     def holds(self, session: int) -> bool:
         return bool(self._held.get(session))
 
-    def lane(self, name: str, queue: str | None) -> int:
+    def lane(self, key: LaneKey) -> int:
         """The number of a kind of tasks; a new one is added, which no failure of a statement takes back."""
-        number = self._lane_ids.get((name, queue))
+        number = self._lane_ids.get(key)
         if number is None:
-            number = self._lane_ids[name, queue] = len(self.lanes) + 1
-            self.lanes[number] = LaneRow(id=number, name=name, queue=queue)
+            number = self._lane_ids[key] = len(self.lanes) + 1
+            self.lanes[number] = LaneRow(id=number, **key._asdict())
         return number
 
     def handler(self, task: TaskRow) -> HandlerRow | None:

@@ -11,6 +11,7 @@ from typing import Any
 from trio.lowlevel import checkpoint
 
 from actors.model.errors import Conflict, NotFound
+from actors.model.lane import LaneKey
 from actors.model.ports import Submitted, TaskFilter, TaskPatch, TaskRoute
 from actors.model.task import DEFAULT_MAX_TRIES, FINAL, Attempt, NewTask, Task, TaskState
 from storage.memory.rows import HELD, AttemptRow, TaskRow
@@ -21,10 +22,10 @@ from storage.memory.wakeups import MemoryWakeups
 
 MOST_ATTEMPTS = 1000  # of a task that are shown
 _COPIED = ("lane_id", "args", "priority", "timeout", "max_tries", "backoff", "exclusive", "retry_on_crash", "tags",
-           "metadata")  # fmt: skip
+           "metadata", "concurrency_key", "weight", "affinity_key")  # fmt: skip
 _SAME = ("id", "priority", "attempt", "tries", "crashes", "snoozes", "undelivered", "run_at", "created_at",
          "assigned_at", "started_at", "finished_at", "expires_at", "exclusive", "retry_on_crash", "retry_of",
-         "submitted_by", "cancel_requested_at")  # fmt: skip
+         "submitted_by", "cancel_requested_at", "concurrency_key", "weight", "affinity_key", "unique_key")  # fmt: skip
 
 
 class MemoryTasks:
@@ -97,9 +98,10 @@ class MemoryTasks:
         if "priority" in patch.fields:
             changes["priority"] = patch.priority
         if "queue" in patch.fields:
-            name = self._tables.lanes[self._existing(task_id).lane_id].name
-            indexed(name + (patch.queue or ""))
-            changes["lane_id"] = self._tables.lane(name, patch.queue)
+            lane = self._tables.lanes[self._existing(task_id).lane_id]
+            indexed(lane.name + (patch.queue or "") + lane.requirements)
+            key = LaneKey(lane.name, patch.queue, lane.requirements, lane.keyed, lane.placed)
+            changes["lane_id"] = self._tables.lane(key)
         return changes
 
     async def cancel(self, task_id: int) -> str:
@@ -158,6 +160,7 @@ class MemoryTasks:
             tags=list(row.tags),
             args=json.loads(row.args),
             metadata=json.loads(row.metadata),
+            requirements=json.loads(lane.requirements),
             result=_value(row.result),
             error=_value(row.error),
             progress=_value(row.progress),

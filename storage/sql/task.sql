@@ -4,7 +4,8 @@ SELECT t.id, l.name, coalesce(l.queue, h.queue, 'default') AS queue, t.state, t.
        t.exclusive, t.retry_on_crash, w.worker,
        CASE WHEN t.state IN ('assigned', 'running') THEN w.http_address END AS worker_http,
        t.result::text AS result, t.error::text AS error, t.progress::text AS progress, t.tags, t.metadata::text AS metadata,
-       t.retry_of, t.submitted_by, t.cancel_requested_at, s.name AS schedule, clock_timestamp() AS now
+       t.retry_of, t.submitted_by, t.cancel_requested_at, s.name AS schedule, l.requirements::text AS requirements,
+       t.concurrency_key, t.weight, t.affinity_key, t.unique_key, t.workflow_id AS workflow, clock_timestamp() AS now
 FROM callboard_tasks t
 JOIN callboard_lanes l ON l.id = t.lane_id
 LEFT JOIN callboard_handlers h ON h.name = l.name

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, cast
 
 from actors.model.errors import BadValue
+from actors.model.lane import LaneKey
 from storage.memory.dispatch import MemoryDispatch
 from storage.memory.legality import IllegalChange
 from storage.memory.rows import AttemptRow, TaskRow
@@ -49,7 +50,7 @@ class MemoryBench(Bench):
     meaningless: type[Exception] = BadValue
 
     async def lane(self, name: str = "demo", queue: str | None = None) -> int:
-        return self.memory.tables.lane(name, queue)
+        return self.memory.tables.lane(LaneKey(name, queue))
 
     async def put(self, count: int = 1, *, name: str = "demo", **columns: Any) -> list[int]:
         tables, lane = self.memory.tables, await self.lane(name)

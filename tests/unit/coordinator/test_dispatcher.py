@@ -16,9 +16,10 @@ from actors.coordinator.membership import Link, Membership
 from actors.coordinator.rules import CLAIM, LEAD, PATIENCE
 from actors.model.columns import Assignment, Outcome, Outcomes
 from actors.model.errors import StorageTimeout, StorageUnavailable
+from actors.model.lane import Lane
 from actors.model.lease import DEFAULT
 from actors.model.link import Assign
-from actors.model.ports import Claimed, Lane
+from actors.model.ports import Claimed
 from actors.model.worker import Session, WorkerInfo
 
 NOOP = Lane(1, "noop", "default", {})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from actors.coordinator.dispatcher import group
 from actors.coordinator.rules import LEAD, PATIENCE, QuietPeriod, RateMeter, ceiling, prefetch, round_robin, serves
-from actors.model.ports import Lane
+from actors.model.lane import Lane
 from actors.model.worker import WorkerInfo
 
 

@@ -20,7 +20,8 @@ from tests.support.http_api import Api, open_api, services
 TASK_FIELDS = [
     "id", "name", "queue", "state", "args", "priority", "attempt", "tries", "max_tries", "crashes", "run_at",
     "created_at", "assigned_at", "started_at", "finished_at", "worker", "result", "error", "progress", "tags",
-    "metadata", "unique_key", "schedule", "retry_of", "submitted_by",
+    "metadata", "unique_key", "schedule", "retry_of", "submitted_by", "requirements", "concurrency_key", "weight",
+    "affinity_key", "depends_on", "workflow",
 ]  # fmt: skip
 
 

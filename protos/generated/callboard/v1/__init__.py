@@ -763,6 +763,53 @@ class NewTask(betterproto2.Message):
 
     submitted_by: "str | None" = betterproto2.field(16, betterproto2.TYPE_STRING, optional=True)
 
+    requirements: "dict[str, str]" = betterproto2.field(
+        17, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
+    )
+    """
+    labels that a worker must have
+    """
+
+    concurrency_key: "str | None" = betterproto2.field(18, betterproto2.TYPE_STRING, optional=True)
+    """
+    whose turn it is, in a queue with turns
+    """
+
+    weight: "int | None" = betterproto2.field(19, betterproto2.TYPE_UINT32, optional=True)
+    """
+    slots that it takes; default 1
+    """
+
+    affinity_key: "str | None" = betterproto2.field(20, betterproto2.TYPE_STRING, optional=True)
+    """
+    prefers the worker of tasks with the same one
+    """
+
+    unique_key: "str | None" = betterproto2.field(21, betterproto2.TYPE_STRING, optional=True)
+    """
+    one task at a time has it
+    """
+
+    unique_until: "str | None" = betterproto2.field(22, betterproto2.TYPE_STRING, optional=True)
+    """
+    JSON: "started", "finished" (default), or seconds since it was posted
+    """
+
+    on_duplicate: "str | None" = betterproto2.field(23, betterproto2.TYPE_STRING, optional=True)
+    """
+    "existing" (default) or "replace"
+    """
+
+    depends_on: "list[int]" = betterproto2.field(24, betterproto2.TYPE_INT64, repeated=True)
+    """
+    tasks that must have ended before
+    """
+
+    on_parent_failure: "str | None" = betterproto2.field(25, betterproto2.TYPE_STRING, optional=True)
+    """
+    "cancel" (default) or "run"
+    """
+
 
 default_message_pool.register_message("callboard.v1", "NewTask", NewTask)
 
@@ -1249,6 +1296,25 @@ class Task(betterproto2.Message):
     schedule: "str" = betterproto2.field(24, betterproto2.TYPE_STRING)
     """
     name of the schedule that posted it; empty: none
+    """
+
+    requirements: "dict[str, str]" = betterproto2.field(
+        25, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
+    )
+
+    concurrency_key: "str" = betterproto2.field(26, betterproto2.TYPE_STRING)
+
+    weight: "int" = betterproto2.field(27, betterproto2.TYPE_UINT32)
+
+    affinity_key: "str" = betterproto2.field(28, betterproto2.TYPE_STRING)
+
+    unique_key: "str" = betterproto2.field(29, betterproto2.TYPE_STRING)
+
+    depends_on: "list[int]" = betterproto2.field(30, betterproto2.TYPE_INT64, repeated=True)
+
+    workflow: "int" = betterproto2.field(31, betterproto2.TYPE_INT64)
+    """
+    0: none
     """
 
 
