@@ -7,6 +7,7 @@ the other. Several schedulers share the work: what one has locked, the others pa
 from __future__ import annotations
 
 import itertools
+import logging
 from datetime import datetime
 
 from actors.model import zones
@@ -25,6 +26,8 @@ from storage.queries import sql
 from storage.schedule_firing import Told, enter, give_up_waiting, post
 from storage.schedule_requests import NAMED, PostgresSlotRequests, announce, locked_row, previous_of, unknown
 from storage.schedule_rows import SLOT_COLUMNS, a_schedule, a_slot, definition_text, saved
+
+log = logging.getLogger(__name__)
 
 DELETED = "the schedule was deleted"
 # What a scheduler locks, and what others have locked it passes by. $1 how many
@@ -141,7 +144,7 @@ class PostgresSchedules(PostgresSlotRequests):
         assert row is not None
         return Health(
             now=row["now"], next_at=row["next_at"], waiting=row["waiting"], overdue=row["overdue"],
-            names=tuple(row["names"]),
+            names=tuple(row["names"]), untimed=row["untimed"],
         )  # fmt: skip
 
     async def fire(self, plan: Plan, *, limit: int) -> Fired:
@@ -191,7 +194,9 @@ class PostgresSchedules(PostgresSlotRequests):
                     a_schedule(row) for row in await connection.fetch(sql("schedule") + older, data_version, limit)
                 ]
                 if found:
-                    await connection.execute(sql("save_schedules"), *saved([(one, retimed(one)) for one in found]))
+                    now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+                    changes = [(one, _retimed(one, now)) for one in found]
+                    await connection.execute(sql("save_schedules"), *saved(changes))
                 return len(found)
 
         return await self._pool.run(work)
@@ -213,3 +218,12 @@ class PostgresSchedules(PostgresSlotRequests):
     async def _enter_gap(self, connection: Connection, schedule: Schedule, entry: GapEntry) -> None:
         firing = Firing(schedule=schedule, gaps=[entry])
         await enter(connection, [firing], {}, SlotKind.NOMINAL, self._channels)
+
+
+def _retimed(schedule: Schedule, now: datetime) -> Schedule:
+    """Paused where nobody can say when it is due: it came in by another door, or its time zone is gone."""
+    try:
+        return retimed(schedule)
+    except ValueError as error:
+        log.error("schedule %s is paused: %s", schedule.name, error)
+        return pause_of(schedule, f"not understood: {error}", now)

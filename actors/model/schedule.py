@@ -171,3 +171,4 @@ class Health:
     waiting: bool  # slots wait for the end of a task
     overdue: int  # schedules that should have fired and have not, counted up to a bound
     names: tuple[str, ...] = field(default=())  # of some of those
+    untimed: bool = False  # schedules came in of which it is not known yet when they are due

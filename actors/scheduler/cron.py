@@ -67,6 +67,9 @@ class Cron:
         try:
             await self._keep_house()
             health = await self._look()
+            if health.untimed:
+                self._retimed = False
+                return 0.0, health.waiting
             if not self.guard.read(health.now, self._steady()):
                 self._say_held()
                 return min(self._poll, BETWEEN / 2), False
