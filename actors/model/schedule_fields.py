@@ -15,7 +15,7 @@ from actors.model.cron import MAX_LENGTH, parse_cron
 from actors.model.fields import Field, Instant, Seconds, Switch, Text, Whole, object_schema
 from actors.model.recurrence import Fold, Gap
 from actors.model.schedule import DEFAULT_CAP, DEFAULT_WINDOW, CatchUp, Definition, Overlap
-from actors.model.schedule_form import TEMPLATE, TIMES_OF_TASKS, template_of, time_text
+from actors.model.schedule_form import OF_ONE, TEMPLATE, TIMES_OF_TASKS, template_of, time_text
 from actors.model.submission import TASK, read_fields, read_task
 from actors.model.wrong import Wrong, json_kind, shown
 
@@ -94,7 +94,10 @@ class Template:
         for name in sorted(TIMES_OF_TASKS & value.keys()):
             detail = f"the schedule decides when its tasks run: leave it out; see {_INSTEAD[name]}"
             found.append(Wrong(f"{field}.{name}", "conflict", detail))
-        rest = {name: one for name, one in value.items() if name not in TIMES_OF_TASKS}
+        for name in sorted(OF_ONE & value.keys()):
+            detail = "the tasks of a schedule depend on no others: leave it out; see overlap"
+            found.append(Wrong(f"{field}.{name}", "conflict", detail))
+        rest = {name: one for name, one in value.items() if name not in TIMES_OF_TASKS | OF_ONE}
         task, wrong = read_task(rest, datetime.now(UTC), _encode, where=field)
         found += wrong
         return None if task is None or len(found) > before else template_of(task, rest.get("args", {}))

@@ -62,11 +62,13 @@ async def test_a_schedule_is_there_with_the_commit_and_fires_when_a_scheduler_ha
         bench.database, "'s', 'job', args => '{\"x\": 1}', every => 60, jitter => 2, queue => 'q', priority => 3"
     )
     found = await schedules.get("s")
-    assert found is not None and found.next_slot_at is None
+    assert found is not None
+    assert found.next_slot_at is None
     assert (await schedules.look()).untimed
     assert await schedules.retime(zones.data_version(), limit=10) == 1
     found = await schedules.get("s")
-    assert found is not None and found.next_slot_at is not None
+    assert found is not None
+    assert found.next_slot_at is not None
     assert found.next_slot_at == found.anchor + timedelta(seconds=60)
     assert found.definition == Definition(
         every=60.0, jitter=2.0, task={"name": "job", "queue": "q", "priority": 3, "args": {"x": 1}}
@@ -84,9 +86,11 @@ async def test_the_same_schedule_again_changes_nothing_and_another_takes_its_pla
     assert await schedule(bench.database, "'s', 'job', cron => '@hourly', timezone => 'Europe/Berlin'") == number
     await schedules.retime(zones.data_version(), limit=10)
     second = await schedules.get("s")
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     assert (second.version, second.definition.cron) == (2, "@hourly")
-    assert second.next_slot_at is not None and second.counted_to > first.counted_to
+    assert second.next_slot_at is not None
+    assert second.counted_to > first.counted_to
     assert await bench.database.value("SELECT callboard_unschedule('s')")
     assert await schedules.get("s") is None
     assert not await bench.database.value("SELECT callboard_unschedule('s')")
@@ -97,8 +101,10 @@ async def test_a_day_that_never_comes_pauses_the_schedule_and_says_why(bench: Be
     await schedule(bench.database, "'t', 'job', cron => '0 0 28 2 *'")
     await store.schedules.retime(zones.data_version(), limit=10)
     found, other = await store.schedules.get("s"), await store.schedules.get("t")
-    assert found is not None and other is not None
-    assert found.paused and "never matches any day" in str(found.paused_reason)
+    assert found is not None
+    assert other is not None
+    assert found.paused
+    assert "never matches any day" in str(found.paused_reason)
     assert other.next_slot_at is not None
 
 
