@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
 from actors.model.errors import StorageUnavailable, WritesRefused
 from actors.model.task import NewTask
 from storage.migrate import migrate
-from storage.store import open_store
+from storage.store import Store, open_store
 from storage.url import parse_url
 from tests.support.bench import Database
 
@@ -47,7 +48,7 @@ async def test_a_read_only_database_is_told_and_used_again_afterwards(database_u
             session = await store.tasks.submit([TASK])
             assert session
             await database.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-            await drop_connections(database)
+            await drop_connections(database, store)
             with pytest.raises(WritesRefused, match="read-only"):
                 await store.tasks.submit([TASK])
             with pytest.raises(StorageUnavailable):
@@ -61,9 +62,12 @@ async def test_a_read_only_database_is_told_and_used_again_afterwards(database_u
         database.close()
 
 
-async def drop_connections(database: Database) -> None:
-    """All but this one: the setting holds for new ones."""
-    await database.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+async def drop_connections(database: Database, store: Store) -> None:
+    """All but this one: the setting holds for new ones. Returns when the pools have noticed."""
+    rows = await database.fetch(
+        "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'callboard%'"
     )
+    with trio.fail_after(10):
+        while any(pool.owns(row["pid"]) for pool in store._pools for row in rows):
+            await trio.sleep(0.01)
