@@ -23,6 +23,7 @@ from actors.scheduler.backlog import Backlog
 from actors.scheduler.cron import Cron
 from actors.scheduler.intake import Intake
 from actors.scheduler.janitor import Janitor
+from actors.scheduler.resolver import Resolver
 from actors.scheduler.tree import run_intake, run_scheduler
 from api.http.app import create_app
 from api.http.serve import LIFESPAN_LIMIT, Grace, serve_http
@@ -175,7 +176,9 @@ class ServerNode:
         if self.settings.has("scheduler"):
             cron = self.health.cron = Cron(self.store.schedules, self.store.notifier)
             janitor = Janitor(self.store.tasks)
-            await nursery.start(partial(run_scheduler, self.intake, janitor, scheduler, cron=cron))
+            resolver = Resolver(self.store.tasks, self.store.notifier)
+            start = partial(run_scheduler, self.intake, janitor, scheduler, cron=cron, resolver=resolver)
+            await nursery.start(start)
         else:
             await nursery.start(run_intake, self.intake, scheduler)
         await self._keep(nursery, scheduler, "backlog", self._watch_backlog)

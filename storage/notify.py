@@ -21,7 +21,7 @@ from storage.url import DatabaseUrl
 
 log = logging.getLogger(__name__)
 
-TOPICS = ("due", "wishes", "final", "schedules")
+TOPICS = ("due", "wishes", "final", "schedules", "parents")
 PROBE_EVERY = 10.0  # seconds
 FINAL_EVERY = 0.05  # seconds between notifications of finished tasks: waiters poll as well
 
@@ -60,6 +60,12 @@ class Notifier:
         """Tasks finished: told at once here, and to other processes a little later, many as one."""
         self.notify("final")
         self._pending.add("final")
+        self._send.set()
+
+    def parents(self) -> None:
+        """Tasks ended that others depend on."""
+        self.notify("parents")
+        self._pending.add("parents")
         self._send.set()
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:

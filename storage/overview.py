@@ -59,6 +59,7 @@ class PostgresOverview:
         expired = await self._pool.execute(sql("expire"), limit)
         if expired != "UPDATE 0":
             self._notifier.final()
+            self._notifier.parents()
         rows = await self._pool.fetch(sql("prune"), limit)
         await self._pool.execute(sql("prune_sessions"))
         return int(rows[0]["count"])

@@ -148,6 +148,7 @@ class PostgresSessions:
         row = rows[0]
         if row["final"]:
             self._notifier.final()
+            self._notifier.parents()
         if row["count"] > row["final"]:
             self._notifier.due()
         taken = by_session(row["sessions"], row["ids"], row["attempts"], row["keys"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import asyncpg
@@ -77,14 +78,15 @@ class Submission:
         )
         for row in rows:
             place = places[row["n"] - 1]
-            answers[place] = (
-                Submitted(row["task_id"], False)
-                if row["same"]
-                else IdempotencyConflict(
-                    f"Idempotency-Key {str(tasks[place].idempotency_key)[:64]!r} was used with another body,"
-                    f" for task {row['task_id']}: use a new key for a new task"
-                )
-            )
+            answers[place] = Submitted(row["task_id"], False) if row["same"] else conflict(tasks[place], row["task_id"])
+
+
+def conflict(task: NewTask, other: int) -> IdempotencyConflict:
+    """`other` has the idempotency key of this one."""
+    return IdempotencyConflict(
+        f"Idempotency-Key {str(task.idempotency_key)[:64]!r} was used with another body,"
+        f" for task {other}: use a new key for a new task"
+    )
 
 
 def first_looks(row: asyncpg.Record) -> Iterator[FirstLook]:
@@ -93,7 +95,9 @@ def first_looks(row: asyncpg.Record) -> Iterator[FirstLook]:
     return map(FirstLook, *columns) if row["run_at"] else iter(())
 
 
-def parameters_of(tasks: Sequence[NewTask], lanes: Mapping[LaneKey, int], channel: str) -> list[Any]:
+def parameters_of(
+    tasks: Sequence[NewTask], lanes: Mapping[LaneKey, int], channel: str, parents_left: Sequence[int] = ()
+) -> list[Any]:
     """Those of submit.sql."""
     return [
         [lanes[lane_key(task)] for task in tasks],
@@ -116,7 +120,7 @@ def parameters_of(tasks: Sequence[NewTask], lanes: Mapping[LaneKey, int], channe
         channel,
         DEFAULT_MAX_TRIES,
         [task.schedule_id for task in tasks],
-        list(map(more_of, tasks)),
+        [more_of(task, left) for task, left in zip(tasks, parents_left or repeat(0), strict=False)],
     ]
 
 

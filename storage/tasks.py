@@ -12,6 +12,7 @@ from actors.model.errors import Conflict, NotFound
 from actors.model.lane import LaneKey
 from actors.model.ports import Submitted, TaskFilter, TaskPatch, TaskRoute
 from actors.model.task import FINAL, Attempt, NewTask, Task, TaskState
+from storage.bound import BoundSubmission
 from storage.connect import Connection
 from storage.lanes import Lanes
 from storage.notify import Notifier
@@ -46,6 +47,18 @@ class PostgresTasks:
 
     async def submit(self, tasks: Sequence[NewTask]) -> list[Submitted | Exception]:
         return await Submission(self._pool, self._lanes, self._notifier).store(tasks)
+
+    async def submit_bound(self, tasks: Sequence[NewTask]) -> list[Submitted | Exception]:
+        return await BoundSubmission(self._pool, self._lanes, self._notifier).store(tasks)
+
+    async def resolve(self, limit: int) -> int:
+        row = await self._pool.fetchrow(sql("resolve"), limit, self._notifier.channel("due"))
+        assert row is not None
+        if row["due"]:
+            self._notifier.due()
+        if row["final"]:
+            self._notifier.final()
+        return int(row["parents"])
 
     async def get(self, task_id: int) -> Task | None:
         row = await self._pool.fetchrow(sql("task") + "WHERE t.id = $1", task_id)
@@ -127,6 +140,8 @@ class PostgresTasks:
             raise Conflict(f"task {task_id} is {task.state} already", state=task.state)
         if row["state"] == "cancelled":
             self._notifier.final()
+            if row["has_children"]:
+                self._notifier.parents()
             return "cancelled"
         await self._announce("wishes")
         return "cancelling"

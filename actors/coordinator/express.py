@@ -26,7 +26,7 @@ class Express:
         Raises StorageTimeout when the outcome is unknown, and no keys make a repeat safe. What was assigned all the
         same comes back when its acknowledgement window has passed.
         """
-        if len(tasks) > MOST or any(is_later(task) for task in tasks):
+        if len(tasks) > MOST or any(is_later(task) or task.is_bound for task in tasks):
             return None
         loan = self._dispatcher.lend({task.name for task in tasks}, len(tasks))
         if loan is None:

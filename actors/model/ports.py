@@ -92,6 +92,17 @@ class TaskStore(Protocol):
         """
         ...
 
+    async def submit_bound(self, tasks: Sequence[NewTask]) -> list[Submitted | Exception]:
+        """The same for tasks of which some are bound: all of them or, with BadValue, none.
+
+        A duplicate of a unique key is answered with the task that holds it, not created.
+        """
+        ...
+
+    async def resolve(self, limit: int) -> int:
+        """T18. Tells at most `limit` children how their parents ended; 0: no parent was on the list."""
+        ...
+
     async def get(self, task_id: int) -> Task | None: ...
     async def find(self, where: TaskFilter, *, limit: int, before_id: int | None) -> list[Task]:
         """Newest first (falling id), below `before_id`."""
@@ -334,7 +345,7 @@ class Wakeups(Protocol):
     """Hints that something changed. A hint may be lost; everybody polls as well."""
 
     def subscribe(self, topic: str) -> trio.MemoryReceiveChannel[None]:
-        """A channel of capacity 1 that coalesces; topics: "due", "wishes", "final", "schedules"."""
+        """A channel of capacity 1 that coalesces; topics: "due", "wishes", "final", "schedules", "parents"."""
         ...
 
     def notify(self, topic: str) -> None:

@@ -95,7 +95,7 @@ class Template:
             detail = f"the schedule decides when its tasks run: leave it out; see {_INSTEAD[name]}"
             found.append(Wrong(f"{field}.{name}", "conflict", detail))
         for name in sorted(OF_ONE & value.keys()):
-            detail = "the tasks of a schedule depend on no others: leave it out; see overlap"
+            detail = "tasks of a schedule neither depend on others nor replace them: leave it out; see overlap"
             found.append(Wrong(f"{field}.{name}", "conflict", detail))
         rest = {name: one for name, one in value.items() if name not in TIMES_OF_TASKS | OF_ONE}
         task, wrong = read_task(rest, datetime.now(UTC), _encode, where=field)

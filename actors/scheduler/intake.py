@@ -13,7 +13,7 @@ from typing import Any
 
 import trio
 
-from actors.model.errors import ActorCrashed, StorageError, StorageUnavailable
+from actors.model.errors import ActorCrashed, BadValue, StorageError, StorageUnavailable
 from actors.model.ports import Submitted, TaskStore
 from actors.model.task import NewTask
 from actors.runtime import probe
@@ -33,6 +33,11 @@ Express = Callable[[Sequence[NewTask]], Awaitable[Answers | None]]
 class Submit:
     tasks: Sequence[NewTask]
     reply: Reply[Answers] = field(default_factory=Reply)
+
+    @property
+    def is_bound(self) -> bool:
+        """All of it is stored or nothing, by itself: it depends on what is there already."""
+        return any(task.is_bound for task in self.tasks)
 
 
 class Intake:
@@ -71,10 +76,11 @@ class Intake:
     async def _commit(self, group: list[Submit]) -> None:
         """Commits a group; a group of more than GROUP tasks goes in several transactions."""
         try:
+            group.sort(key=lambda message: message.is_bound)
             while group:
                 part = [group.pop(0)]
                 size = len(part[0].tasks)
-                while group and size + len(group[0].tasks) <= self.GROUP:
+                while group and size + len(group[0].tasks) <= self.GROUP and part[0].is_bound == group[0].is_bound:
                     size += len(group[0].tasks)
                     part.append(group.pop(0))
                 await self._commit_part(part)
@@ -83,16 +89,27 @@ class Intake:
                 message.reply.fail(ActorCrashed(CRASHED))
             raise
 
+    async def _express(self, tasks: Sequence[NewTask]) -> Answers | None:
+        return None if self.express is None else await self.express(tasks)
+
     async def _commit_part(self, part: list[Submit]) -> None:
         try:
             tasks = [task for message in part for task in message.tasks]
             if probe.armed is not None:
                 await probe.armed.reach("submit.before_commit")
-            answers = await self.express(tasks) if self.express is not None else None
-            if answers is None:
-                answers = await self._store.submit(tasks)
+            if part[0].is_bound:
+                answers = await self._store.submit_bound(tasks)
+            else:
+                answers = await self._express(tasks) or await self._store.submit(tasks)
             if probe.armed is not None:
                 await probe.armed.reach("submit.after_commit")
+        except BadValue as error:
+            if len(part) > 1:  # one of them is wrong: each by itself
+                for message in part:
+                    await self._commit_part([message])
+            else:
+                part[0].reply.fail(error)
+            return
         except StorageError as error:
             for message in part:
                 message.reply.fail(error)

@@ -11,6 +11,7 @@ from actors.runtime.tree import TreeNode
 from actors.scheduler.cron import Cron
 from actors.scheduler.intake import Intake
 from actors.scheduler.janitor import Janitor
+from actors.scheduler.resolver import Resolver
 
 LEAF = RestartPolicy(intensity=5, period=30)
 
@@ -28,6 +29,7 @@ async def run_scheduler(
     node: TreeNode,
     *,
     cron: Cron | None = None,
+    resolver: Resolver | None = None,
     task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """One for one: none of them needs another."""
@@ -37,9 +39,13 @@ async def run_scheduler(
         await nursery.start(_keep, "janitor", janitor, child)
         if cron is not None:
             await nursery.start(_keep, "cron", cron, node.child("cron"))
+        if resolver is not None:
+            await nursery.start(_keep, "resolver", resolver, node.child("resolver"))
         node.enter("running")
         task_status.started()
 
 
-async def _keep(name: str, actor: Janitor | Cron, child: TreeNode, *, task_status: trio.TaskStatus[Any]) -> None:
+async def _keep(
+    name: str, actor: Janitor | Cron | Resolver, child: TreeNode, *, task_status: trio.TaskStatus[Any]
+) -> None:
     await keep_running(name, actor.run, LEAF, node=child, task_status=task_status)

@@ -38,6 +38,14 @@ class MemoryTasks:
         await checkpoint()
         return submit(self._tables, self._wakeups, tasks)
 
+    async def submit_bound(self, tasks: Sequence[NewTask]) -> list[Submitted | Exception]:
+        """Nothing is bound here."""
+        raise NotImplementedError
+
+    async def resolve(self, limit: int) -> int:
+        await checkpoint()
+        return 0
+
     async def get(self, task_id: int) -> Task | None:
         await checkpoint()
         row = self._tables.tasks.get(task_id)

@@ -1,4 +1,4 @@
--- T3. $1 ids, $2 attempts, $3 lease keys, $4 results. Returns the places of those accepted.
+-- T3. $1 ids, $2 attempts, $3 lease keys, $4 results. Returns the places of those accepted, and whether others depend on any.
 WITH done AS (
     UPDATE callboard_tasks t
     SET state = 'succeeded', result = nullif(o.body, '')::jsonb, result_hash = hashtextextended('0' || o.body, 0),
@@ -6,6 +6,6 @@ WITH done AS (
         ack_by = NULL, exec_until = NULL
     FROM unnest($1::bigint[], $2::int[], $3::uuid[], $4::text[]) WITH ORDINALITY AS o (id, attempt, key, body, n)
     WHERE t.id = o.id AND t.attempt = o.attempt AND t.lease_key = o.key AND (t.state IN ('assigned', 'running')) IS NOT FALSE
-    RETURNING o.n
+    RETURNING o.n, t.has_children
 )
-SELECT array_agg(n::int) FROM done
+SELECT array_agg(n::int), bool_or(has_children) FROM done

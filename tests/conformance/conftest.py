@@ -16,7 +16,10 @@ from tests.support.postgres import Server, empty_url, loop, postgres_server
 __all__ = ["bench", "database", "database_url", "empty_url", "loop", "postgres_server", "store"]
 
 
-TABLES = ("tasks", "attempts", "workers", "coordinators", "handlers", "lanes", "idempotency_keys")
+TABLES = (
+    "tasks", "attempts", "workers", "coordinators", "handlers", "lanes", "idempotency_keys", "unique_keys",
+    "dependencies", "finished_parents", "workflows", "queues", "paused_names",
+)  # fmt: skip
 _ready: set[str] = set()  # addresses of schemas with our tables
 
 

@@ -61,6 +61,9 @@ class FakeStore:
         if self.away:
             raise StorageUnavailable("secret host 10.0.0.1 refuses")
 
+    async def submit_bound(self, tasks: Sequence[NewTask]) -> list[Submitted | Exception]:
+        return await self.submit(tasks)
+
     async def submit(self, tasks: Sequence[NewTask]) -> list[Submitted | Exception]:
         await self._here()
         return [self._store(task) for task in tasks]

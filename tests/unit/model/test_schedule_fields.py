@@ -50,7 +50,7 @@ def wrong(value: object, **options: Any) -> list[tuple[str, str]]:
         ({"name": "no spaces"}, "name", "letters, digits"),
         ({"name": "a/b"}, "name", "letters, digits"),
         ({"task": {"name": "x", "run_at": "2027-01-01T00:00:00Z"}}, "task.run_at", "the schedule decides"),
-        ({"task": {"name": "x", "depends_on": ["1"]}}, "task.depends_on", "depend on no others"),
+        ({"task": {"name": "x", "depends_on": ["1"]}}, "task.depends_on", "neither depend on others"),
         ({"task": {"name": "x", "priority": 9}}, "task.priority", "from 1 to 4"),
         ({"task": {}}, "task.name", "required"),
         ({"task": None}, "task", "must be an object"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors.model.errors import ActorCrashed, StorageUnavailable
+from actors.model.errors import ActorCrashed, BadValue, StorageUnavailable
 from actors.model.ports import Submitted
 from actors.model.task import NewTask
 from actors.runtime.supervisor import RestartPolicy, keep_running
@@ -22,6 +23,7 @@ class Store:
 
     def __init__(self) -> None:
         self.groups: list[int] = []
+        self.bound: list[list[str | None]] = []
         self.gate = trio.Event()
         self.gate.set()
         self.fault: Exception | None = None
@@ -35,6 +37,12 @@ class Store:
             raise fault
         first, self.next = self.next, self.next + len(tasks)
         return [Submitted(number, True) for number in range(first, self.next)]
+
+    async def submit_bound(self, tasks: Sequence[NewTask]) -> Answers:
+        self.bound.append([task.unique_key for task in tasks])
+        if any(task.unique_key == "bad" for task in tasks):
+            raise BadValue("unique_key", "bad")
+        return [Submitted(0, False) for _ in tasks]
 
 
 class Desk:
@@ -121,3 +129,18 @@ async def test_a_coordinator_at_hand_is_asked_first(desk: Desk) -> None:
     await desk.submit([ONE, ONE])
     assert desk.answers[0] == [Submitted(77, True)]
     assert desk.store.groups == [2]
+
+
+async def test_bound_submissions_share_a_transaction_of_their_own_until_one_of_them_is_wrong(desk: Desk) -> None:
+    desk.store.gate = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.submit, [ONE])
+        await wait_all_tasks_blocked()
+        for tasks in ([ONE], [replace(ONE, unique_key="a"), ONE], [replace(ONE, unique_key="bad")]):
+            nursery.start_soon(desk.submit, tasks)
+            await wait_all_tasks_blocked()
+        desk.store.gate.set()
+    assert desk.store.groups == [1, 1]
+    assert desk.store.bound == [["a", None, "bad"], ["a", None], ["bad"]]
+    told = [len(one) if isinstance(one, list) else str(one) for one in desk.answers]
+    assert sorted(map(str, told)) == ["1", "1", "2", "unique_key: bad"]
