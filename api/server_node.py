@@ -61,6 +61,7 @@ class ServerNode:
             settings=settings,
             store=store.tasks,
             schedules=store.schedules,
+            workflows=store.workflows,
             submit=self.intake.submit,
             wakeups=store.notifier,
             supervision=self.supervision,

@@ -24,6 +24,7 @@ MAX_BATCH_BYTES = 15 * 1024 * 1024  # the API takes 16 MiB
 MAX_WAIT = 60.0  # seconds that the API holds one question
 FINAL = frozenset({"succeeded", "failed", "cancelled", "expired", "quarantined"})
 
+JSON = {"Content-Type": "application/json"}
 Name = str | Callable[..., Any]  # a task name, or the decorated function
 Ids = list[str]
 
@@ -63,6 +64,7 @@ class Filters(TypedDict, total=False):
     tag: str
     worker: str
     schedule: str  # the name of the schedule that posted it
+    workflow: str  # the id of a workflow
     created_after: datetime | str
     created_before: datetime | str
     metadata: Mapping[str, str]
@@ -158,9 +160,10 @@ def cancel(task: Task | str | int) -> Call:
     return Call(method="POST", path=f"/tasks/{id_of(task)}/cancel")
 
 
-def retry(task: Task | str | int) -> Call:
+def retry(task: Task | str | int, with_children: bool) -> Call:
     """Posts a new task: not repeated when it is unknown whether that has happened."""
-    return Call(method="POST", path=f"/tasks/{id_of(task)}/retry", repeatable=False)
+    body = encode({"with_children": True}) if with_children else None
+    return Call(method="POST", path=f"/tasks/{id_of(task)}/retry", body=body, headers=JSON, repeatable=False)
 
 
 def name_of(name: Name) -> str:

@@ -17,6 +17,7 @@ import httpx
 from callboard import calls
 from callboard.calls import Call, Filters, Ids, Name, Patience, SubmitOptions, Task
 from callboard.schedules import AsyncSchedules, Schedules
+from callboard.workflows import AsyncWorkflows, Workflows
 
 _PAGE = 200
 
@@ -64,6 +65,7 @@ class Client:
         self._settings = _Settings(url, token, timeout, retry_for)
         self._http = httpx.Client(**self._settings.httpx, transport=transport)
         self.schedules = Schedules(self._call)
+        self.workflows = Workflows(self._call)
 
     def __enter__(self) -> Self:
         return self
@@ -109,9 +111,9 @@ class Client:
         """Asks for a stop; the state says whether it is `cancelled` already or `cancelling`."""
         return Task(self._call(calls.cancel(task)))
 
-    def retry(self, task: Task | str | int) -> Task:
-        """Posts a failed task again; the new one."""
-        return Task(self._call(calls.retry(task)))
+    def retry(self, task: Task | str | int, *, with_children: bool = False) -> Task:
+        """Posts a failed task again; the new one. `with_children`: also what was cancelled because it failed."""
+        return Task(self._call(calls.retry(task, with_children)))
 
     def list(self, **filters: Unpack[Filters]) -> Iterator[Task]:
         """All tasks that match, page by page, in the order of the API."""
@@ -152,6 +154,7 @@ class AsyncClient:
         self._settings = _Settings(url, token, timeout, retry_for)
         self._http = httpx.AsyncClient(**self._settings.httpx, transport=transport)
         self.schedules = AsyncSchedules(self._call)
+        self.workflows = AsyncWorkflows(self._call)
 
     async def __aenter__(self) -> Self:
         return self
@@ -199,9 +202,9 @@ class AsyncClient:
         """See Client.cancel."""
         return Task(await self._call(calls.cancel(task)))
 
-    async def retry(self, task: Task | str | int) -> Task:
+    async def retry(self, task: Task | str | int, *, with_children: bool = False) -> Task:
         """See Client.retry."""
-        return Task(await self._call(calls.retry(task)))
+        return Task(await self._call(calls.retry(task, with_children)))
 
     async def list(self, **filters: Unpack[Filters]) -> AsyncIterator[Task]:
         """See Client.list."""

@@ -7,9 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypedDict
 from urllib.parse import quote
 
-from callboard.calls import Call, Name, SubmitOptions, encode, name_of, plain
-
-JSON = {"Content-Type": "application/json"}
+from callboard.calls import JSON, Call, Name, SubmitOptions, encode, name_of, plain
 
 
 class ScheduleOptions(TypedDict, total=False):

@@ -18,7 +18,7 @@ from storage.lanes import Lanes
 from storage.notify import Notifier
 from storage.pool import Pool, always, never
 from storage.queries import sql
-from storage.submit import conflict, parameters_of
+from storage.submit import Bonds, conflict, parameters_of
 
 
 @dataclass(slots=True)
@@ -87,9 +87,9 @@ class BoundSubmission:
         ids = [0] * len(tasks)
         if places:
             new = [tasks[place] for place in places]
-            left = [parents.left(task) for task in new]
+            bonds = [Bonds(len(task.depends_on), parents.left(task)) for task in new]
             row = await connection.fetchrow(
-                sql("submit"), *parameters_of(new, lanes, self._notifier.channel("due"), left)
+                sql("submit"), *parameters_of(new, lanes, self._notifier.channel("due"), bonds)
             )
             assert row is not None
             if len(row["stored"] or ()) < len(new):

@@ -15,6 +15,7 @@ from storage.pool import STEADY_PLANS, Pool, open_pool
 from storage.schedules import PostgresSchedules
 from storage.tasks import PostgresTasks
 from storage.url import parse_url
+from storage.workflows import PostgresWorkflows
 
 CONNECTIONS = 12  # of one node, beside the one that listens, unless the URL says otherwise
 CONTROL_LIMIT, WORK_LIMIT, API_LIMIT = 2.0, 5.0, 10.0  # seconds a statement
@@ -36,11 +37,12 @@ class Store:
         self,
         tasks: PostgresTaskStore,
         schedules: PostgresSchedules,
+        workflows: PostgresWorkflows,
         dispatch: PostgresDispatch,
         notifier: Notifier,
         pools: Sequence[Pool],
     ) -> None:
-        self.tasks, self.schedules, self.dispatch = tasks, schedules, dispatch
+        self.tasks, self.schedules, self.workflows, self.dispatch = tasks, schedules, workflows, dispatch
         self.notifier, self._pools = notifier, pools
 
     @property
@@ -84,6 +86,7 @@ async def open_store(
         yield Store(
             PostgresTaskStore(api, api_lanes, notifier),
             PostgresSchedules(api, api_lanes, notifier),
+            PostgresWorkflows(api, api_lanes, notifier),
             PostgresDispatch(control, work, lanes, notifier, default_timeout),
             notifier,
             (control, work, api),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
@@ -96,7 +97,7 @@ def first_looks(row: asyncpg.Record) -> Iterator[FirstLook]:
 
 
 def parameters_of(
-    tasks: Sequence[NewTask], lanes: Mapping[LaneKey, int], channel: str, parents_left: Sequence[int] = ()
+    tasks: Sequence[NewTask], lanes: Mapping[LaneKey, int], channel: str, bonds: Sequence[Bonds] = ()
 ) -> list[Any]:
     """Those of submit.sql."""
     return [
@@ -120,19 +121,32 @@ def parameters_of(
         channel,
         DEFAULT_MAX_TRIES,
         [task.schedule_id for task in tasks],
-        [more_of(task, left) for task, left in zip(tasks, parents_left or repeat(0), strict=False)],
+        list(map(more_of, tasks, bonds or repeat(UNBOUND))),
     ]
 
 
-def more_of(task: NewTask, parents_left: int = 0) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Bonds:
+    """How a new task hangs together with others."""
+
+    parents: int = 0
+    parents_left: int = 0  # of these, such as it waits for
+    has_children: bool = False
+
+
+UNBOUND = Bonds()
+
+
+def more_of(task: NewTask, bonds: Bonds) -> str | None:
     """What few tasks have, as JSON: a column each would cost all the others too."""
     more = {
         "concurrency_key": task.concurrency_key,
         "affinity_key": task.affinity_key,
         "unique_key": task.unique_key,
         "weight": None if task.weight == 1 else task.weight,
-        "parents": len(task.depends_on) or None,
-        "parents_left": parents_left or None,
+        "parents": bonds.parents or None,
+        "parents_left": bonds.parents_left or None,
+        "has_children": bonds.has_children or None,
         "workflow_id": task.workflow_id,
     }
     return json.dumps(more) if any(map(_is_given, more.values())) else None

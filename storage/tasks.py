@@ -18,6 +18,7 @@ from storage.lanes import Lanes
 from storage.notify import Notifier
 from storage.pool import Pool
 from storage.queries import sql
+from storage.retry import post_again
 from storage.submit import Submission
 
 WAITING = {  # shown states that are one stored state and a condition
@@ -146,35 +147,17 @@ class PostgresTasks:
         await self._announce("wishes")
         return "cancelling"
 
-    async def retry(self, task_id: int, *, submitted_by: str | None) -> int:
+    async def retry(self, task_id: int, *, submitted_by: str | None, with_children: bool = False) -> int:
         task = await self._existing(task_id)
         if task.state not in FINAL:
             raise Conflict(f"task {task_id} is {task.state}: only a finished task can be retried", state=task.state)
 
-        async def post(connection: Connection) -> int | None:
+        async def post(connection: Connection) -> int:
             async with connection.transaction():
-                await connection.execute(
-                    "SELECT pg_advisory_xact_lock(hashtext('callboard_retry'), $1)", task_id % 2**31
-                )
-                other: int | None = await connection.fetchval(
-                    "SELECT id FROM callboard_tasks WHERE retry_of = $1 AND finished_at IS NULL", task_id
-                )
-                if other is not None:
-                    raise Conflict(f"task {other} is an unfinished retry of task {task_id}", state=task.state)
-                made: int | None = await connection.fetchval(
-                    "INSERT INTO callboard_tasks (lane_id, args, priority, timeout, max_tries, backoff, exclusive,"
-                    " retry_on_crash, tags, metadata, concurrency_key, weight, affinity_key, workflow_id, retry_of,"
-                    " submitted_by) SELECT lane_id, args, priority, timeout, max_tries, backoff, exclusive,"
-                    " retry_on_crash, tags, metadata, concurrency_key, weight, affinity_key, workflow_id, id,"
-                    " coalesce($2, submitted_by) FROM callboard_tasks WHERE id = $1 RETURNING id",
-                    task_id,
-                    submitted_by,
-                )
-                return made
+                return await post_again(connection, task_id, submitted_by, with_children=with_children)
 
         made = await self._pool.run(post)
-        if made is None:
-            raise NotFound(f"task {task_id} does not exist")
+        self._notifier.parents()
         await self._announce("due")
         return made
 
@@ -216,6 +199,8 @@ def conditions_of(where: TaskFilter) -> tuple[list[str], list[Any]]:
         add("t.session_id IN (SELECT x.session_id FROM callboard_workers x WHERE x.worker = {})", where.worker)
     if where.schedule is not None:
         add("t.schedule_id IN (SELECT x.id FROM callboard_schedules x WHERE x.name = {})", where.schedule)
+    if where.workflow is not None:
+        add("(t.workflow_id = {0} AND t.workflow_id IS NOT NULL)", where.workflow)
     if where.created_after is not None:
         add("t.created_at > {}", where.created_after)
     if where.created_before is not None:

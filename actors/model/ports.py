@@ -47,6 +47,7 @@ class TaskFilter:
     tag: str | None = None
     worker: str | None = None
     schedule: str | None = None
+    workflow: int | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -116,8 +117,11 @@ class TaskStore(Protocol):
         """ "cancelled" (nothing will start) or "cancelling"; raises NotFound, Conflict(state) when final otherwise."""
         ...
 
-    async def retry(self, task_id: int, *, submitted_by: str | None) -> int:
-        """Posts a new task with retry_of; raises NotFound, Conflict (not final, or an unfinished retry exists)."""
+    async def retry(self, task_id: int, *, submitted_by: str | None, with_children: bool = False) -> int:
+        """Posts a new task with retry_of; raises NotFound, Conflict (not final, or an unfinished retry exists).
+
+        `with_children`: also those that were cancelled because it did not succeed, one after the other.
+        """
         ...
 
     async def attempts(self, task_id: int) -> list[Attempt]: ...

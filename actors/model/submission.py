@@ -83,6 +83,9 @@ PATCH: Mapping[str, Field] = {
 }
 # Fields that are judged beside others.
 _TOGETHER = frozenset({"run_at", "expires_at", "unique_until", "on_duplicate", "on_parent_failure"})
+RETRY: Mapping[str, Field] = {
+    "with_children": Field(kind=Switch(), default=False, description="Also what it had cancelled by not succeeding")
+}
 SUBMITTER: Kind = Name(200)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 KEY_WANTED = "must be there once, with 1 to 255 printable ASCII characters without spaces"

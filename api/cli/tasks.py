@@ -18,6 +18,7 @@ from api.cli.exits import BAD_DATA, FAILED, OK, TRY_AGAIN, CommandFailed
 from api.http import json_text
 from api.http.problems import Problem
 
+FILE_LIMIT = 16 << 20  # bytes of a body of many tasks
 READ_LIMIT = 1 << 20  # bytes of arguments with all their blanks; the server takes no larger body
 FINAL = frozenset({"succeeded", "failed", "cancelled", "expired", "quarantined"})
 _COLUMNS = ("id", "name", "queue", "state", "attempt", "tries", "worker", "created_at", "finished_at")
@@ -44,6 +45,24 @@ def submit(
         float | None, typer.Option("--timeout", help="Seconds for one attempt.", callback=finite)
     ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="Repeatable.")] = None,
+    depends_on: Annotated[
+        list[str] | None, typer.Option("--depends-on", metavar="ID", help="Wait for this task. Repeatable.")
+    ] = None,
+    on_parent_failure: Annotated[str | None, typer.Option("--on-parent-failure", metavar="cancel|run")] = None,
+    unique_key: Annotated[str | None, typer.Option("--unique-key", help="One task at a time has it.")] = None,
+    unique_until: Annotated[str | None, typer.Option("--unique-until", metavar="started|finished|SECONDS")] = None,
+    on_duplicate: Annotated[str | None, typer.Option("--on-duplicate", metavar="existing|replace")] = None,
+    requires: Annotated[
+        list[str] | None, typer.Option("--requires", metavar="LABEL=VALUE", help="Of the worker. Repeatable.")
+    ] = None,
+    concurrency_key: Annotated[
+        str | None, typer.Option("--concurrency-key", help="Whose turn it is, in a queue with turns.")
+    ] = None,
+    weight: Annotated[int | None, typer.Option("--weight", help="Slots that it takes.")] = None,
+    affinity_key: Annotated[
+        str | None, typer.Option("--affinity-key", help="Prefers the worker of tasks with the same one.")
+    ] = None,
+    expires_at: Annotated[str | None, typer.Option("--expires-at", help="Not started after this time.")] = None,
     idempotency_key: Annotated[str | None, typer.Option("--idempotency-key")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until it is final; exit 1 if it did not succeed.")] = False,
     wait_limit: Annotated[
@@ -57,7 +76,10 @@ def submit(
     settings = options.client_settings(url, token, output)
     body = {
         "name": name, "args": read_args(args), "queue": queue, "priority": priority, "delay": delay, "run_at": run_at,
-        "max_tries": max_tries, "timeout": timeout, "tags": tag or None,
+        "max_tries": max_tries, "timeout": timeout, "tags": tag or None, "depends_on": depends_on or None,
+        "on_parent_failure": on_parent_failure, "unique_key": unique_key, "unique_until": _until(unique_until),
+        "on_duplicate": on_duplicate, "requirements": _labels(requires), "concurrency_key": concurrency_key,
+        "weight": weight, "affinity_key": affinity_key, "expires_at": expires_at,
     }  # fmt: skip
     key = secrets.token_hex(8) if idempotency_key is None else _header(idempotency_key)
     waits = wait or wait_limit is not None
@@ -77,6 +99,21 @@ def submit(
     if waits and task["state"] != "succeeded":
         raise typer.Exit(FAILED if task["state"] in FINAL else TRY_AGAIN)
     raise typer.Exit(OK)
+
+
+def _until(text: str | None) -> str | float | None:
+    """A word, or a number of seconds."""
+    try:
+        return finite(float(text)) if text is not None else None
+    except ValueError:
+        return text
+
+
+def _labels(texts: list[str] | None) -> dict[str, str] | None:
+    for text in texts or ():
+        if "=" not in text:
+            raise CommandFailed(f"{shown(text)} is no label (--requires): write LABEL=VALUE", BAD_DATA)
+    return dict(text.split("=", 1) for text in texts) if texts else None
 
 
 def _post(client: Client, body: dict[str, Any], key: str) -> Any:
@@ -101,7 +138,7 @@ def read_args(text: str | None) -> dict[str, Any]:
     if text.startswith("@"):
         where = "stdin" if text == "@-" else text[1:]
         try:
-            raw = _read(text[1:])
+            raw = _read(text[1:], READ_LIMIT)
         except OSError as error:
             raise CommandFailed(f"can't read the arguments ({where}): {error.strerror}", BAD_DATA) from None
     if len(raw) > READ_LIMIT:
@@ -118,14 +155,35 @@ def read_args(text: str | None) -> dict[str, Any]:
     return value
 
 
-def _read(name: str) -> bytes:
+def read_file(name: str) -> tuple[bytes, str]:
+    """A body that a user keeps in a file, or pipes in; and what it is called in messages."""
+    where = "stdin" if name == "-" else name
+    try:
+        raw = _read(name, FILE_LIMIT)
+    except OSError as error:
+        raise CommandFailed(f"can't read FILE ({where}): {error.strerror}", BAD_DATA) from None
+    if len(raw) > FILE_LIMIT:
+        raise CommandFailed(f"FILE is too large ({where}): the server takes at most 16 MiB", BAD_DATA)
+    return raw, where
+
+
+def read_json(name: str) -> Any:
+    """As strict as the server that will read it."""
+    raw, where = read_file(name)
+    try:
+        return json_text.parse(raw, "the text")
+    except Problem as problem:
+        raise CommandFailed(f"can't take FILE ({where}): {problem.detail}", BAD_DATA) from None
+
+
+def _read(name: str, limit: int) -> bytes:
     """At most one byte more than the server takes: a device never ends."""
     if name == "-":
         if sys.stdin is None:
-            raise CommandFailed("stdin is closed (--args @-): pipe the arguments in, or name a file", BAD_DATA)
-        return sys.stdin.buffer.read(READ_LIMIT + 1)
+            raise CommandFailed("stdin is closed: pipe something in, or name a file", BAD_DATA)
+        return sys.stdin.buffer.read(limit + 1)
     with Path(name).open("rb") as file:
-        return file.read(READ_LIMIT + 1)
+        return file.read(limit + 1)
 
 
 def _header(value: str) -> str:
@@ -156,6 +214,7 @@ def list_tasks(
     tag: Annotated[str | None, typer.Option("--tag")] = None,
     worker: Annotated[str | None, typer.Option("--worker")] = None,
     schedule: Annotated[str | None, typer.Option("--schedule", help="Of the schedule that posted them.")] = None,
+    workflow: Annotated[str | None, typer.Option("--workflow", help="The id of a workflow.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 50,
     cursor: Annotated[str | None, typer.Option("--cursor", help="From the answer before.")] = None,
     url: options.Url = None,
@@ -167,7 +226,7 @@ def list_tasks(
     with Client(settings) as client:
         page = client.get(
             "/tasks", state=",".join(state) if state else None, name=name, queue=queue, tag=tag, worker=worker,
-            schedule=schedule, limit=limit, cursor=cursor,
+            schedule=schedule, workflow=workflow, limit=limit, cursor=cursor,
         )  # fmt: skip
     if settings.output == "json":
         show.as_json(page)
@@ -188,7 +247,7 @@ def get_task(
     """One task with everything that is known of it."""
     settings = options.client_settings(url, token, output)
     with Client(settings) as client:
-        task = wait_final(client, _id(task_id), None) if wait else client.get(f"/tasks/{_id(task_id)}")
+        task = wait_final(client, number(task_id), None) if wait else client.get(f"/tasks/{number(task_id)}")
     _show_one(task, settings.output)
 
 
@@ -202,13 +261,16 @@ def cancel_task(
     """Cancel a task: waiting ones never start, running ones are stopped."""
     settings = options.client_settings(url, token, output)
     with Client(settings) as client:
-        answer = client.post(f"/tasks/{_id(task_id)}/cancel")
+        answer = client.post(f"/tasks/{number(task_id)}/cancel")
     _show_one(answer, settings.output)
 
 
 @tasks.command("retry")
 def retry_task(
     task_id: Annotated[str, typer.Argument(metavar="ID")],
+    with_children: Annotated[
+        bool, typer.Option("--with-children", help="Also what was cancelled because it did not succeed.")
+    ] = False,
     url: options.Url = None,
     token: options.Token = None,
     output: options.Output = None,
@@ -216,11 +278,11 @@ def retry_task(
     """Post a finished task again, as a new one."""
     settings = options.client_settings(url, token, output)
     with Client(settings) as client:
-        task = client.post(f"/tasks/{_id(task_id)}/retry")
+        task = client.post(f"/tasks/{number(task_id)}/retry", {"with_children": True} if with_children else None)
     _show_one(task, settings.output)
 
 
-def _id(text: str) -> str:
+def number(text: str) -> str:
     if not text.isascii() or not text.isdigit():
         raise CommandFailed(f"{shown(text)} is no task id (ID): write the number that submit printed", BAD_DATA)
     return text

@@ -19,6 +19,7 @@ from api.http.services import Services
 from api.http.system import System
 from api.http.tasks import Tasks
 from api.http.workers import Workers
+from api.http.workflows import Workflows
 
 WAITERS = RestartPolicy(intensity=5, period=30)
 
@@ -30,8 +31,8 @@ def create_app(services: Services) -> QuartTrio:
     app.register_blueprint(health_blueprint(services.checks, services.ready))
     app.register_blueprint(metrics_blueprint(services.metrics, StatsCache(services.store)))
     if has_api:
-        for resource in (Tasks(services), Schedules(services), Workers(services), System(services)):
-            app.register_blueprint(resource.blueprint())
+        for resource in (Tasks, Schedules, Workflows, Workers, System):
+            app.register_blueprint(resource(services).blueprint())
         app.register_blueprint(docs_blueprint())
 
     @app.before_serving

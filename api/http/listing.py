@@ -17,8 +17,8 @@ from api.http.reading import unknown_parameter
 LIMIT, MOST = 100, 1_000
 METADATA = 64  # keys that one query may ask for: as many as a task may have
 PARAMETERS = (
-    "state", "name", "queue", "tag", "worker", "schedule", "created_after", "created_before", "metadata.KEY",
-    "limit", "cursor",
+    "state", "name", "queue", "tag", "worker", "schedule", "workflow", "created_after", "created_before",
+    "metadata.KEY", "limit", "cursor",
 )  # fmt: skip
 
 
@@ -91,6 +91,12 @@ def _limit(text: str) -> int:
     return number
 
 
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:20]) < 2**63):
+        raise ValueError(f"{shown(text)} is no id")
+    return int(text)
+
+
 def _time(text: str) -> Any:
     try:
         return instant(text)
@@ -125,6 +131,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "tag": _text,
     "worker": _text,
     "schedule": _text,
+    "workflow": _number,
     "created_after": _time,
     "created_before": _time,
     "limit": _limit,

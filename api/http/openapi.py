@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from actors.model.task import SHOWN_STATES
-from api.http import schedule_shapes, shapes
+from api.http import schedule_shapes, shapes, workflow_shapes
 from api.http.access import OPEN
 from api.http.problems import CONTENT_TYPE, FieldProblem
 from api.http.schemas import SENT
@@ -40,6 +40,8 @@ _SHOWN: Mapping[str, Any] = {
     "SlotShown": schedule_shapes.SlotJson, "SlotPage": schedule_shapes.SlotPage,
     "Preview": schedule_shapes.PreviewPage, "Backfilled": schedule_shapes.BackfillJson,
     "Deleted": schedule_shapes.DeletedJson,
+    "WorkflowShown": workflow_shapes.WorkflowJson, "WorkflowPage": workflow_shapes.WorkflowPage,
+    "WorkflowPosted": workflow_shapes.WorkflowPosted, "WorkflowCancelled": workflow_shapes.WorkflowCancelled,
     "Trees": shapes.TreePage, "Batch": shapes.BatchJson, "Cancelled": shapes.CancelJson, "Stats": shapes.StatsJson,
     "Health": shapes.HealthJson, "Status": shapes.StatusJson, "Version": shapes.VersionJson, "Problem": ProblemJson,
 }  # fmt: skip
@@ -61,10 +63,12 @@ _PAGE = [
     _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
     _query("cursor", {"type": "string", "maxLength": 64}, "next_cursor of the page before; good for the same query"),
 ]
+_FEW = [_query("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}), _PAGE[1]]
 _FILTERS = [
     _query("state", {"type": "string"}, f"One or more, separated by commas: {', '.join(SHOWN_STATES)}"),
     _query("name", TEXT), _query("queue", TEXT), _query("tag", TEXT), _query("worker", TEXT),
     _query("schedule", TEXT, "The name of the schedule that posted it"),
+    _query("workflow", {"type": "string", "pattern": "^[0-9]{1,19}$"}, "The id of a workflow"),
     _query("created_after", TIME), _query("created_before", TIME),
     _query("metadata.KEY", TEXT, "The value of a metadata key; KEY is any key, the parameter may be there for several"),
     *_PAGE,
@@ -147,9 +151,19 @@ OPERATIONS: Sequence[Operation] = (
     Operation(method="post", path=f"{_V1}/tasks/{{task_id}}/cancel", body="Empty", body_required=False,
               summary="Cancel a task: 200 nothing will start, 202 its handler is being stopped",
               answers={200: "Cancelled", 202: "Cancelled"}, problems=(404, 409, *_BODY, *_STORE)),
-    Operation(method="post", path=f"{_V1}/tasks/{{task_id}}/retry", summary="Post a finished task anew", body="Empty",
+    Operation(method="post", path=f"{_V1}/tasks/{{task_id}}/retry", summary="Post a finished task anew", body="Retry",
               body_required=False, answers={201: "TaskShown"}, problems=(404, 409, *_BODY, *_STORE)),
     *_SCHEDULES,
+    Operation(method="post", path=f"{_V1}/workflows", summary="Post a graph of up to 10,000 tasks, all or nothing",
+              body="Workflow", parameters=[_IDEMPOTENCY], answers={201: "WorkflowPosted", 200: "WorkflowPosted"},
+              problems=_BODY + _STORE, tag="workflows"),
+    Operation(method="get", path=f"{_V1}/workflows", summary="List workflows, the newest first", parameters=_FEW,
+              answers={200: "WorkflowPage"}, problems=(400, 422, *_STORE), tag="workflows"),
+    Operation(method="get", path=f"{_V1}/workflows/{{workflow_id}}", summary="Get a workflow and how far it has come",
+              answers={200: "WorkflowShown"}, problems=(404, 422, *_STORE), tag="workflows"),
+    Operation(method="post", path=f"{_V1}/workflows/{{workflow_id}}/cancel", body="Empty", body_required=False,
+              summary="Cancel whatever of it has not ended", answers={200: "WorkflowCancelled"},
+              problems=(404, *_BODY, *_STORE), tag="workflows"),
     Operation(method="get", path=f"{_V1}/workers", summary="List workers", parameters=[_ENDED], tag="workers",
               answers={200: "WorkerPage"}, problems=(422, *_STORE)),
     Operation(method="get", path=f"{_V1}/workers/{{worker_id}}", summary="Get a worker", tag="workers",

@@ -15,7 +15,8 @@ from api.http.problems import FieldProblem, Problem, invalid, malformed
 
 BODY_BYTES = 1_048_576
 BATCH_BYTES = 16_777_216
-BATCH_PATH = "/api/v1/tasks/batch"
+# Of whoever posts many tasks at once.
+BATCH_PATHS = frozenset({"/api/v1/tasks/batch", "/api/v1/workflows"})
 NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
 
@@ -23,7 +24,7 @@ class LimitedRequest(TrioRequest):
     """A body beyond the limit of its route is refused by its length, or once the limit is passed."""
 
     def __init__(self, method: str, scheme: str, path: str, *args: Any, **options: Any) -> None:
-        options["max_content_length"] = BATCH_BYTES if path == BATCH_PATH else BODY_BYTES
+        options["max_content_length"] = BATCH_BYTES if path in BATCH_PATHS else BODY_BYTES
         super().__init__(method, scheme, path, *args, **options)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
 from actors.model.errors import Conflict
 from actors.model.firing import GapEntry
@@ -17,9 +17,10 @@ from actors.model.schedule_fields import PAUSE, Wanted, interval, is_name, patch
 from actors.model.schedule_form import written
 from actors.model.submission import read_fields
 from actors.model.wrong import Wrong, shown
-from api.http.ids import before_id_of, cursor_for
-from api.http.problems import FieldProblem, Problem, field_problems, invalid, not_found
-from api.http.reading import answer, no_query, read_object, unknown_parameter
+from api.http.ids import cursor_for
+from api.http.paging import number_of, only, page_of
+from api.http.problems import Problem, field_problems, invalid, not_found
+from api.http.reading import answer, no_query, read_object
 from api.http.schedule_shapes import backfill_json, previewed_json, schedule_json, slot_json
 from api.http.schemas import must_be_empty, now_utc
 from api.http.services import Services
@@ -60,7 +61,7 @@ class Schedules:
         return _made(await self._create(wanted))
 
     async def find(self) -> Response:
-        limit, before = _listing("schedules")
+        limit, before = page_of("schedules", PAGE, MOST)
         found = await self._store.find(limit=limit + 1, before_id=before)
         cursor = cursor_for(found[limit - 1].id, "schedules") if len(found) > limit else None
         return answer({"items": [schedule_json(one) for one in found[:limit]], "next_cursor": cursor})
@@ -141,7 +142,7 @@ class Schedules:
 
     async def slots(self, name: str) -> Response:
         query = f"slots {name}"
-        limit, before = _listing(query)
+        limit, before = page_of(query, PAGE, MOST)
         schedule = await self._existing(name)
         found = await self._store.slots(schedule.id, limit=limit + 1, before_id=before)
         cursor = cursor_for(found[limit - 1].id, query) if len(found) > limit else None
@@ -198,29 +199,5 @@ def _previewed(schedule: Schedule, count: int) -> Response:
 
 
 def _count() -> int:
-    _only("count")
-    return _number("count", PREVIEW, PREVIEWED)
-
-
-def _listing(query: str) -> tuple[int, int | None]:
-    """Limit, and the id below which to go on. Raises Problem 400, 422."""
-    _only("limit", "cursor")
-    cursor = request.args.get("cursor")
-    return _number("limit", PAGE, MOST), None if cursor is None else before_id_of(cursor, query)
-
-
-def _only(*known: str) -> None:
-    for name in request.args:
-        if name not in known:
-            raise unknown_parameter(name, known)
-        if len(request.args.getlist(name)) > 1:
-            raise invalid([FieldProblem(field=name, code="twice", detail="the parameter is there twice")])
-
-
-def _number(name: str, default: int, most: int) -> int:
-    text = request.args.get(name, str(default))
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
-    if not 1 <= number <= most:
-        detail = f"must be a whole number from 1 to {most}, got {shown(text)}"
-        raise invalid([FieldProblem(field=name, code="out_of_range", detail=detail)])
-    return number
+    only("count")
+    return number_of("count", PREVIEW, PREVIEWED)

@@ -11,8 +11,9 @@ import msgspec
 from actors.model.fields import object_schema
 from actors.model.ports import TaskPatch
 from actors.model.schedule_fields import CHANGE, NAMED, PAUSE, SCHEDULE, SPAN
-from actors.model.submission import PATCH, TASK, read_fields, read_patch, read_task
+from actors.model.submission import PATCH, RETRY, TASK, read_fields, read_patch, read_task
 from actors.model.task import NewTask
+from actors.model.workflow import NewWorkflow, read_workflow, workflow_schema
 from actors.model.wrong import Wrong
 from api.http.problems import field_problems, invalid
 
@@ -25,10 +26,20 @@ SENT: Mapping[str, Mapping[str, Any]] = {
         **object_schema(CHANGE, "What to change; a new rule replaces the one before."),
         "minProperties": 1,
     },
+    "Workflow": workflow_schema(),
     "Pause": object_schema(PAUSE, "Why, for whoever asks later."),
     "Backfill": object_schema(SPAN, "An interval of the past, both ends within it."),
+    "Retry": object_schema(RETRY, "Nothing, or with what was cancelled because the task did not succeed."),
     "Empty": object_schema({}, "Nothing, or an empty object."),
 }
+
+
+def new_workflow(value: object) -> NewWorkflow:
+    """Raises Problem 413, or 422 with every error."""
+    workflow, found = read_workflow(value, now_utc(), _encode)
+    if workflow is None:
+        raise invalid(field_problems(found))
+    return workflow
 
 
 def new_task(value: object, *, key: str | None = None, request_hash: bytes | None = None) -> NewTask:
@@ -61,6 +72,15 @@ def task_patch(value: object) -> TaskPatch:
     if patch is None:
         raise invalid(field_problems(found))
     return patch
+
+
+def wants_children(value: object) -> bool:
+    """Of a retry. Raises Problem 422 with every error."""
+    found: list[Wrong] = []
+    made = read_fields(value, RETRY, "", found)
+    if found:
+        raise invalid(field_problems(found))
+    return bool(made.get("with_children"))
 
 
 def must_be_empty(value: object) -> None:

@@ -11,6 +11,7 @@ import trio
 from actors.model.ports import Submitted, TaskStore, Wakeups
 from actors.model.schedule_port import ScheduleStore
 from actors.model.task import NewTask
+from actors.model.workflow import WorkflowStore
 from api.http.waiters import Waiters
 from api.settings import Settings
 
@@ -22,6 +23,7 @@ class Services:
     settings: Settings
     store: TaskStore
     schedules: ScheduleStore
+    workflows: WorkflowStore
     submit: Callable[[Sequence[NewTask]], Awaitable[list[Submitted | Exception]]]
     wakeups: Wakeups
     supervision: Callable[[], Awaitable[list[dict[str, Any]]]]

@@ -13,7 +13,7 @@ from api.http.known import KnownHandlers
 from api.http.listing import listing, wait_seconds
 from api.http.problems import Problem, not_found
 from api.http.reading import answer, idempotency_key, no_condition, no_query, read_items, read_object
-from api.http.schemas import must_be_empty, task_patch
+from api.http.schemas import must_be_empty, task_patch, wants_children
 from api.http.services import Services
 from api.http.shapes import attempt_json, page, task_json
 from api.http.submitting import assumed_look, first_json, submit_batch, submit_one
@@ -112,8 +112,8 @@ class Tasks:
 
     async def retry(self, task_id: str) -> Response:
         no_query()
-        must_be_empty(await read_object(optional=True))
-        made = await self._store.retry(task_id_of(task_id), submitted_by=None)
+        with_children = wants_children(await read_object(optional=True))
+        made = await self._store.retry(task_id_of(task_id), submitted_by=None, with_children=with_children)
         where = {"Location": f"/api/v1/tasks/{made}"}
         try:
             shown = task_json(await self._existing(made))

@@ -128,7 +128,7 @@ class MemoryTasks:
         self._wakeups.notify("final")
         return "cancelled"
 
-    async def retry(self, task_id: int, *, submitted_by: str | None) -> int:
+    async def retry(self, task_id: int, *, submitted_by: str | None, with_children: bool = False) -> int:
         await checkpoint()
         row, now = self._existing(task_id), self._tables.now()
         if row.state not in FINAL:
@@ -194,6 +194,7 @@ class MemoryTasks:
             and (where.tag is None or text(where.tag) in row.tags)
             and (where.worker is None or (session is not None and session.worker == text(where.worker)))
             and where.schedule is None  # no task here is a schedule's
+            and (where.workflow is None or row.workflow_id == where.workflow)
             and (where.created_after is None or row.created_at > where.created_after)
             and (where.created_before is None or row.created_at < where.created_before)
             and (not where.metadata or contains(json.loads(row.metadata), where.metadata))

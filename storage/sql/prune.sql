@@ -17,6 +17,11 @@ WITH old AS MATERIALIZED (
     DELETE FROM callboard_dependencies d USING gone WHERE d.child_id = gone.id
 ), uniques AS (
     DELETE FROM callboard_unique_keys u USING gone WHERE u.task_id = gone.id
+), workflows AS (
+    DELETE FROM callboard_workflows WHERE id IN (
+        SELECT w.id FROM callboard_workflows w WHERE w.created_at < statement_timestamp() - interval '7 days'
+          AND NOT EXISTS (SELECT FROM callboard_tasks t WHERE t.workflow_id = w.id AND t.workflow_id IS NOT NULL)
+        ORDER BY w.id LIMIT 100)
 ), keys AS (
     DELETE FROM callboard_idempotency_keys WHERE key IN (
         SELECT key FROM callboard_idempotency_keys WHERE created_at < statement_timestamp() - interval '24 hours'

@@ -196,3 +196,43 @@ async def test_children_of_parents_that_end_at_once_are_counted_right_by_several
             nursery.start_soon(some)
     await resolve(postgres)
     assert {await state(postgres, one) for one in children} == {"queued"}
+
+
+async def test_a_retry_revives_what_was_cancelled_with_it(postgres: Bench) -> None:
+    """a failed; b and c hung on it, d on both and on x, which succeeded; e on another failure as well."""
+    a, x, y = await postgres.put(3, max_tries=1)
+    b, c = await child(postgres, a), await child(postgres, a)
+    d = await child(postgres, b, c, x)
+    e = await child(postgres, a, y)
+    await finish(postgres, x)
+    await finish(postgres, kind=Outcome.RELEASED)
+    session = await postgres.session()
+    await postgres.claim(session)
+    for held in await postgres.dispatch.held_by(session.id):
+        await postgres.end(held, Outcome.FAILED)
+    await resolve(postgres)
+    assert [await state(postgres, one) for one in (b, c, d, e)] == ["cancelled"] * 4
+    again = await postgres.tasks.retry(a, submitted_by=None, with_children=True)
+    await resolve(postgres)
+    rows = {row["retry_of"]: row for row in await postgres.rows("tasks") if row["retry_of"] is not None}
+    assert {task: row["state"] for task, row in rows.items()} == {
+        a: "queued", b: "blocked", c: "blocked", d: "blocked", e: "cancelled",
+    }  # fmt: skip
+    assert rows[a]["id"] == again
+    assert rows[d]["parents_left"] == 2
+    for _ in range(3):
+        session = await postgres.session()
+        await postgres.claim(session)
+        for held in await postgres.dispatch.held_by(session.id):
+            await postgres.end(held, Outcome.SUCCEEDED)
+        await resolve(postgres)
+    assert [await state(postgres, rows[one]["id"]) for one in (a, b, c, d)] == ["succeeded"] * 4
+
+
+async def test_a_retry_without_them_leaves_them_cancelled(postgres: Bench) -> None:
+    [parent] = await postgres.put(1, max_tries=1)
+    await child(postgres, parent)
+    await finish(postgres, parent, kind=Outcome.FAILED)
+    await resolve(postgres)
+    await postgres.tasks.retry(parent, submitted_by=None)
+    assert [row["state"] for row in await postgres.rows("tasks")] == ["failed", "cancelled", "queued"]

@@ -127,7 +127,7 @@ class FakeStore:
         self.finish(task_id, TaskState.CANCELLED)
         return "cancelled"
 
-    async def retry(self, task_id: int, *, submitted_by: str | None) -> int:
+    async def retry(self, task_id: int, *, submitted_by: str | None, with_children: bool = False) -> int:
         task = await self._existing(task_id)
         if task.state not in FINAL:
             raise Conflict(f"task {task_id} is {task.state}", state=task.state)

@@ -17,6 +17,7 @@ from api.http.services import Services
 from api.settings import Settings
 from tests.support.fake_schedules import FakeSchedules
 from tests.support.fake_store import FakeStore, FakeWakeups
+from tests.support.fake_workflows import FakeWorkflows
 
 
 def services(store: FakeStore, wakeups: FakeWakeups | None = None, **changes: Any) -> Services:
@@ -27,6 +28,7 @@ def services(store: FakeStore, wakeups: FakeWakeups | None = None, **changes: An
         "settings": Settings(roles=("api",), token="sesame"),
         "store": store,
         "schedules": FakeSchedules(),
+        "workflows": FakeWorkflows(),
         "submit": store.submit,
         "wakeups": wakeups or FakeWakeups(),
         "supervision": trees,

@@ -56,7 +56,7 @@ def ask_all(port: int, mode: GenerationMode) -> set[str]:
         @given(case=operation.as_strategy(generation_mode=mode), task=st.integers(1, 12), worker=st.integers(1, 2))
         @BUDGET
         def ask(case: Any, task: int, worker: int) -> None:
-            known = {"task_id": str(task), "worker_id": f"w-{worker}", "name": "nightly"}
+            known = {"task_id": str(task), "worker_id": f"w-{worker}", "name": "nightly", "workflow_id": "1"}
             if mode is GenerationMode.POSITIVE:
                 case.path_parameters.update((name, known[name]) for name in case.path_parameters)
             headers = {"Authorization": "Bearer sesame"}
