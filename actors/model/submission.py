@@ -55,9 +55,11 @@ TASK: Mapping[str, Field] = {
     "exclusive": Field(kind=Switch(), default=False),
     "retry_on_crash": Field(kind=Switch(), default=True),
     "requirements": Field(kind=Entries(Text(63), Text(256, 0), 16), description="Labels that a worker must have"),
-    "concurrency_key": Field(kind=Text(200), nullable=True, description="Whose turn it is, in a queue with turns"),
-    "weight": Field(kind=Whole(1, 1000), default=1, description="Slots that it takes"),
-    "affinity_key": Field(kind=Text(200), nullable=True, description="Prefers the worker of tasks with the same one"),
+    "concurrency_key": Field(kind=Text(200), nullable=True, description="Kept and shown; no limit counts by it yet"),
+    "weight": Field(kind=Whole(1, 1000), default=1, description="Kept and shown; every task takes one slot so far"),
+    "affinity_key": Field(
+        kind=Text(200), nullable=True, description="Kept and shown; no worker is preferred by it yet"
+    ),
     "unique_key": Field(kind=Text(200), nullable=True, description="One task at a time has it"),
     "unique_until": Field(
         kind=Period(("started", "finished"), FUTURE.total_seconds()),
@@ -109,7 +111,7 @@ def read_fields(value: object, known: Mapping[str, Field], where: str, found: li
     for name, given in value.items():
         one = known.get(name)
         if one is None:
-            found.append(_unknown(name, prefix, known))
+            found.append(unknown(name, prefix, known))
         elif given is None and one.nullable:
             made[name] = None
         else:
@@ -158,7 +160,7 @@ def fingerprint(value: Any) -> bytes:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).digest()
 
 
-def _unknown(name: str, prefix: str, known: Mapping[str, Field]) -> Wrong:
+def unknown(name: str, prefix: str, known: Mapping[str, Field]) -> Wrong:
     field = f"{prefix}{name[:64]}"
     close = difflib.get_close_matches(name[:64], known, n=1)
     hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}" if known else ""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from actors.model.fields import Field, Text, Texts, object_schema
-from actors.model.submission import TASK, read_fields, read_task
+from actors.model.submission import TASK, read_fields, read_task, unknown
 from actors.model.task import NewTask
 from actors.model.wrong import Wrong, json_kind, shown
 
@@ -22,6 +22,7 @@ MEMBER: Mapping[str, Field] = {
     "depends_on": Field(kind=Texts(REF, MOST_TASKS), description="Refs of tasks that must have ended before"),
 }
 _OF_GRAPH = frozenset({"ref", "depends_on", "on_parent_failure"})
+_OF_TASK = TASK.keys() - _OF_GRAPH - _ALONE
 _NAME: Mapping[str, Field] = {"name": Field(kind=Text(200), nullable=True)}
 
 
@@ -138,7 +139,8 @@ def _members(
         made = read_fields(graph, {name: MEMBER[name] for name in _OF_GRAPH}, where, found)
         for name in sorted(_ALONE & member.keys()):
             found.append(Wrong(f"{where}.{name}", "conflict", "is for single tasks: leave it out"))
-        rest = {name: one for name, one in member.items() if name not in _OF_GRAPH | _ALONE}
+        found += [unknown(name, f"{where}.", MEMBER) for name in member if name not in MEMBER and name not in _ALONE]
+        rest = {name: one for name, one in member.items() if name in _OF_TASK}
         task, wrong = read_task(rest, now, encode, where=where)
         found += wrong
         depends_on = made.get("depends_on") or []

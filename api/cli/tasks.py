@@ -56,11 +56,13 @@ def submit(
         list[str] | None, typer.Option("--requires", metavar="LABEL=VALUE", help="Of the worker. Repeatable.")
     ] = None,
     concurrency_key: Annotated[
-        str | None, typer.Option("--concurrency-key", help="Whose turn it is, in a queue with turns.")
+        str | None, typer.Option("--concurrency-key", help="Kept and shown; no limit counts by it yet.")
     ] = None,
-    weight: Annotated[int | None, typer.Option("--weight", help="Slots that it takes.")] = None,
+    weight: Annotated[
+        int | None, typer.Option("--weight", help="Kept and shown; every task takes one slot so far.")
+    ] = None,
     affinity_key: Annotated[
-        str | None, typer.Option("--affinity-key", help="Prefers the worker of tasks with the same one.")
+        str | None, typer.Option("--affinity-key", help="Kept and shown; no worker is preferred by it yet.")
     ] = None,
     expires_at: Annotated[str | None, typer.Option("--expires-at", help="Not started after this time.")] = None,
     idempotency_key: Annotated[str | None, typer.Option("--idempotency-key")] = None,
