@@ -58,9 +58,7 @@ def submit(
     concurrency_key: Annotated[
         str | None, typer.Option("--concurrency-key", help="Kept and shown; no limit counts by it yet.")
     ] = None,
-    weight: Annotated[
-        int | None, typer.Option("--weight", help="Kept and shown; every task takes one slot so far.")
-    ] = None,
+    weight: Annotated[int | None, typer.Option("--weight", help="Kept and shown; all take one slot yet.")] = None,
     affinity_key: Annotated[
         str | None, typer.Option("--affinity-key", help="Kept and shown; no worker is preferred by it yet.")
     ] = None,
