@@ -297,7 +297,10 @@ async def run_server(
     async with (
         open_loop(),
         open_store(
-            settings.database_url, default_timeout=settings.default_timeout, direct_url=settings.direct_url
+            settings.database_url,
+            default_timeout=settings.default_timeout,
+            ageing=settings.priority_ageing,
+            direct_url=settings.direct_url,
         ) as store,
     ):
         await ServerNode(settings, root, store).run(stopping, task_status=task_status)

@@ -17,6 +17,7 @@ from typing import Any
 
 from actors.model.errors import ConfigurationError
 from actors.model.lease import DEFAULT, PROFILES, LeaseTerms
+from actors.model.task import AGEING
 from api.settings_keys import BY_VARIABLE, KEYS, LEASE_KEYS
 from api.settings_sources import Source, as_text, from_env_file, from_flags, from_toml, from_variables, unresolved
 
@@ -60,6 +61,7 @@ class Settings:
     cancel_grace: float = 5.0  # and then to leave after they were cancelled
     frozen_limit: float | None = None  # seconds that work goes on while the database does not answer; None: for ever
     default_timeout: float | None = None
+    priority_ageing: float = AGEING  # seconds after which a task stands beside new ones of the next better priority
     token: str | None = field(default=None, repr=False)
     insecure: bool = False
     migrate: bool = True

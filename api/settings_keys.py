@@ -104,6 +104,7 @@ KEYS: Mapping[str, Key] = {
         _key("cancel_grace", Seconds(0, 3_600), "write seconds from 0 to 3600"),
         _key("frozen_limit", Seconds(0, 31_536_000), "write seconds from 0"),
         _key("default_timeout", Seconds(0.001, 31_536_000), "write seconds above 0"),
+        _key("priority_ageing", Seconds(1, 31_536_000), "write seconds from 1"),
         _key("token", secret, "write a secret of one line, in ASCII", secret=True),
         _key("insecure", switch, "write 1 or 0"),
         _key("migrate", switch, "write 1 (apply migrations at start) or 0"),

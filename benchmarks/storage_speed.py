@@ -184,9 +184,9 @@ async def pages(rig: Rig, lane: int) -> int:
     """Pages that one claim touches, by EXPLAIN, with the settings of the dispatch path; undone again."""
     values = (
         f"ARRAY[{lane}], ARRAY[{rig.session.id}::bigint], ARRAY[1], array_fill(0, ARRAY[{BATCH}]), "
-        "gen_random_uuid(), 60, 2"
+        "gen_random_uuid(), 60, 2, 300"
     )
-    types = "int[], bigint[], int[], int[], uuid, float8, float8"
+    types = "int[], bigint[], int[], int[], uuid, float8, float8, float8"
     database = rig.database
     await database.execute("BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off;"
                            " SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off;"

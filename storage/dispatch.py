@@ -11,11 +11,12 @@ import asyncpg
 
 from actors.model.columns import Assignment
 from actors.model.lane import Lane
-from actors.model.ports import Claimed, ClaimOffer, Posted
-from actors.model.task import NewTask
+from actors.model.ports import Claimed, ClaimOffer, LimitedShares, Posted
+from actors.model.task import AGEING, NewTask
 from actors.model.worker import CoordinatorView, HandlerInfo
 from storage.connect import Connection
 from storage.lanes import Lanes
+from storage.limited import LimitedClaim, Taken
 from storage.notify import Notifier
 from storage.outcomes import PostgresOutcomes
 from storage.pool import Pool, never
@@ -31,11 +32,12 @@ class PostgresDispatch(PostgresOutcomes, PostgresSessions):
     """`control` is reserved for leases; claims and outcomes go through `work`."""
 
     def __init__(
-        self, control: Pool, work: Pool, lanes: Lanes, notifier: Notifier, default_timeout: float | None
-    ) -> None:
+        self, control: Pool, work: Pool, lanes: Lanes, notifier: Notifier, default_timeout: float | None,
+        ageing: float = AGEING,
+    ) -> None:  # fmt: skip
         PostgresOutcomes.__init__(self, work, notifier, default_timeout)
         PostgresSessions.__init__(self, control, notifier)
-        self._lanes = lanes
+        self._lanes, self._ageing = lanes, ageing
 
     # --- coordinators -----------------------------------------------------------------------------
 
@@ -68,7 +70,7 @@ class PostgresDispatch(PostgresOutcomes, PostgresSessions):
     ) -> tuple[list[Claimed], int]:
         offer = ClaimOffer(lease_key, lanes, sessions, slots, ack_window, claim_margin)
         # What a first one took would stay with nobody after a repeat: ask `claimed`.
-        rows = await self._work.fetch(sql("claim"), *claim_parameters(offer), repeatable=never)
+        rows = await self._work.fetch(sql("claim"), *claim_parameters(offer), self._ageing, repeatable=never)
         return await self._shares(rows, lease_key), rows[-1]["seen"]
 
     async def post(self, tasks: Sequence[NewTask], offer: ClaimOffer) -> Posted:
@@ -78,12 +80,20 @@ class PostgresDispatch(PostgresOutcomes, PostgresSessions):
         async def work(connection: Connection) -> tuple[asyncpg.Record | None, list[asyncpg.Record]]:
             async with connection.transaction():
                 row = await connection.fetchrow(sql("submit"), *parameters)
-                return row, await connection.fetch(sql("claim"), *claim_parameters(offer))
+                return row, await connection.fetch(sql("claim"), *claim_parameters(offer), self._ageing)
 
         row, rows = await self._work.run(work, repeatable=never)
         assert row is not None
         answers = await submission.answers(tasks, row)
         return Posted(answers, await self._shares(rows, offer.lease_key), rows[-1]["seen"])
+
+    async def claim_limited(self, offer: ClaimOffer) -> LimitedShares:
+        async def work(connection: Connection) -> Taken:
+            async with connection.transaction():
+                return await LimitedClaim(connection, offer, self._ageing).run()
+
+        taken = await self._work.run(work, repeatable=never)
+        return LimitedShares(await self._shares(taken.rows, offer.lease_key), taken.more, taken.again)
 
     async def claimed(self, lease_key: bytes, sessions: Sequence[tuple[int, int]]) -> list[Claimed]:
         key = uuid.UUID(bytes=lease_key)
@@ -92,13 +102,13 @@ class PostgresDispatch(PostgresOutcomes, PostgresSessions):
             """The lock waits until the claim's transaction is over; the read after it sees what became of it."""
             async with connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(($1::uuid)::text, 0))", key)
-                return await connection.fetch(sql("claimed"), key, [session for session, _ in sessions])
+                return await connection.fetch(sql("claimed"), key, [session for session, _ in sessions], self._ageing)
 
         return await self._shares(await self._work.run(read), lease_key)
 
     async def set_aside(self, lane: int, lease_key: bytes, sessions: Sequence[int], why: str) -> int | None:
         row = await self._work.fetchrow(
-            sql("set_aside"), lane, uuid.UUID(bytes=lease_key), list(sessions), storable(why)[:2_000]
+            sql("set_aside"), lane, uuid.UUID(bytes=lease_key), list(sessions), storable(why)[:2_000], self._ageing
         )
         self._notifier.final()
         return None if row is None else int(row["id"])
@@ -129,7 +139,7 @@ class PostgresDispatch(PostgresOutcomes, PostgresSessions):
 
 
 def claim_parameters(offer: ClaimOffer) -> list[Any]:
-    """Those of claim.sql."""
+    """Those of claim.sql, but the last."""
     return [
         offer.lanes,
         [session for session, _ in offer.sessions],

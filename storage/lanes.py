@@ -24,7 +24,13 @@ class Lanes:
         rows = await self._pool.fetch(sql("lanes"), DEFAULT_QUEUE)
         self._lanes = {
             row["id"]: Lane(
-                row["id"], row["name"], row["queue"], json.loads(row["requirements"]), row["keyed"], row["placed"]
+                row["id"],
+                row["name"],
+                row["queue"],
+                json.loads(row["requirements"]),
+                row["keyed"],
+                row["placed"],
+                row["special"],
             )
             for row in rows
         }

@@ -62,6 +62,12 @@ class Notifier:
         self._pending.add("final")
         self._send.set()
 
+    def freed(self) -> None:
+        """What counted for limits ended: more of the same queues may start, by whatever coordinator."""
+        self.notify("due")
+        self._pending.add("due")
+        self._send.set()
+
     def parents(self) -> None:
         """Tasks ended that others depend on."""
         self.notify("parents")

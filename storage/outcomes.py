@@ -83,19 +83,21 @@ class PostgresOutcomes:
         ids, _, _, kinds, _ = columns
         verdicts = [Verdict.FENCED] * len(ids)
         good = [place for place, kind in enumerate(kinds) if kind == Outcome.SUCCEEDED] if any(kinds) else None
-        parents = False
+        parents, freed = False, False
         if good is None or good:
             part = columns if good is None else pick(columns, good)
             rows = await self._work.fetch(sql("succeed"), part[0], part[1], part[2], part[4])
             accept(verdicts, rows[0][0], good)
-            parents = bool(rows[0][1])
+            parents, freed = bool(rows[0][1]), bool(rows[0][2])
         if good is not None and len(good) < len(ids):
             rest = [place for place, kind in enumerate(kinds) if kind != Outcome.SUCCEEDED]
             rows = await self._work.fetch(sql("settle"), *pick(columns, rest), DEFAULT_MAX_TRIES)
             accept(verdicts, rows[0][0], rest)
-            parents = parents or bool(rows[0][1])
+            parents, freed = parents or bool(rows[0][1]), freed or bool(rows[0][2])
         if parents:
             self._notifier.parents()
+        if freed:
+            self._notifier.freed()
         doubtful = [place for place, verdict in enumerate(verdicts) if verdict is Verdict.FENCED]
         if doubtful:
             await self._judge(columns, doubtful, verdicts)

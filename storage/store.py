@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from actors.model.task import AGEING
 from storage.dispatch import PostgresDispatch
 from storage.lanes import Lanes
 from storage.notify import Notifier
 from storage.overview import PostgresOverview
 from storage.pool import STEADY_PLANS, Pool, open_pool
+from storage.queues import PostgresQueues
 from storage.schedules import PostgresSchedules
 from storage.tasks import PostgresTasks
 from storage.url import parse_url
@@ -38,11 +40,13 @@ class Store:
         tasks: PostgresTaskStore,
         schedules: PostgresSchedules,
         workflows: PostgresWorkflows,
+        queues: PostgresQueues,
         dispatch: PostgresDispatch,
         notifier: Notifier,
         pools: Sequence[Pool],
     ) -> None:
         self.tasks, self.schedules, self.workflows, self.dispatch = tasks, schedules, workflows, dispatch
+        self.queues = queues
         self.notifier, self._pools = notifier, pools
 
     @property
@@ -62,12 +66,13 @@ class Store:
 
 @asynccontextmanager
 async def open_store(
-    database_url: str, *, default_timeout: float | None = None, direct_url: str | None = None
+    database_url: str, *, default_timeout: float | None = None, ageing: float = AGEING, direct_url: str | None = None
 ) -> AsyncIterator[Store]:
     """Trio-flavoured; inside the loop. Connects when first used.
 
-    `default_timeout` (seconds) holds where neither task nor handler says one. `direct_url` leads past a pooler:
-    without it nothing listens through one, and everybody polls. Raises ConfigurationError.
+    `default_timeout` (seconds) holds where neither task nor handler says one. After `ageing` seconds a task stands
+    beside new ones of the next better priority. `direct_url` leads past a pooler: without it nothing listens through
+    one, and everybody polls. Raises ConfigurationError.
     """
     url = parse_url(database_url)
     listen = parse_url(direct_url) if direct_url else None if url.pgbouncer else url
@@ -87,7 +92,8 @@ async def open_store(
             PostgresTaskStore(api, api_lanes, notifier),
             PostgresSchedules(api, api_lanes, notifier),
             PostgresWorkflows(api, api_lanes, notifier),
-            PostgresDispatch(control, work, lanes, notifier, default_timeout),
+            PostgresQueues(api, notifier),
+            PostgresDispatch(control, work, lanes, notifier, default_timeout, ageing),
             notifier,
             (control, work, api),
         )

@@ -52,12 +52,15 @@ class Dispatcher:
         self._lanes: list[Lane] = []
         self._lanes_read = -1e9
         self._lanes_version = 0
+        self._special: set[int] = set()  # lanes that the usual claim leaves alone
+        self._more_limited = False  # the last claim under limits would have found more with more room
         self._groups: list[tuple[list[Link], list[int]]] = []
         self._grouped: tuple[int, int] = (-1, -1)
         self._hinted = True  # something may have become due since the last look
         self._told = False  # by somebody, not by the poll
         self._doubtful = False  # told, and nothing was found: its lane may be a new one
         self._backlog = False  # more is due than there was room for
+        self._again_at = float("inf")  # trio time at which time alone lets more start
         self._held_back = False  # turns wait for a worker that is full for a moment
         self._looked_at = -1e9  # trio time of the last look: whatever wakes it meanwhile, a poll is never put off
         self.claiming: set[bytes] = set()  # keys of claims whose answers are awaited
@@ -88,7 +91,8 @@ class Dispatcher:
         """Until room or work is hinted at, at most one poll period."""
         due = self._looked_at + self._terms.poll - trio.current_time()
         longest = PATIENCE / 4 if self._held_back else NEW_LANES_AGE if self._doubtful else max(0.0, due)
-        with trio.move_on_after(longest) as poll:
+        again = max(0.0, self._again_at - trio.current_time())
+        with trio.move_on_after(min(longest, again)) as poll:
             await self._membership.room.receive()
             if self._backlog and not worth_claiming(*self._free()):
                 await trio.sleep(GATHER)
@@ -116,6 +120,7 @@ class Dispatcher:
         if await self._refresh_lanes(NEW_LANES_AGE if self._doubtful else LANES_AGE):
             self._doubtful = False
         told, self._told, self._hinted, self._held_back = self._told, False, False, False
+        self._again_at = float("inf")
         claimed, more, full = 0, False, False
         for links, lanes in self._groups:
             now = trio.current_time()
@@ -124,6 +129,11 @@ class Dispatcher:
                 full = full or bool(lanes)
                 continue
             turns = self._turns(links, room, now)
+            if turns and not self._special.isdisjoint(lanes):
+                limited = await self._claim_limited(links, lanes, turns)
+                claimed, more = claimed + limited, more or self._more_limited
+                room = [link.room(now, self._suspect_after) for link in links]
+                turns = self._turns(links, room, now)
             got, seen = await self._claim_somehow(links, lanes, turns) if turns else (0, 0)
             claimed += got
             if seen >= len(turns):  # more may be due
@@ -152,6 +162,32 @@ class Dispatcher:
         if not link.may_get_work(now, self._suspect_after):
             return None
         return 0.0 if link.behind_since is None else now - link.behind_since
+
+    async def _claim_limited(self, links: Sequence[Link], lanes: Sequence[int], turns: Sequence[int]) -> int:
+        """What may start of queues with limits, before the rest; how many."""
+        sessions = [(link.session.id, link.session.epoch) for link in links]
+        terms, key = self._terms, chance.key()
+        self._more_limited = False
+        self.claiming.add(key)
+        try:
+            found = await self._store.claim_limited(
+                ClaimOffer(key, lanes, sessions, turns, terms.ack_window, terms.claim_margin)
+            )
+            self._more_limited = found.more
+            if found.again is not None:
+                self._again_at = min(self._again_at, trio.current_time() + found.again)
+            return self._hand_out(links, found.shares)
+        except StorageTimeout:
+            self._hinted = True
+            return self._hand_out(links, await self._store.claimed(key, sessions))
+        except (StorageUnavailable, StorageRefused):
+            raise
+        except Exception as error:
+            log.error("a claim under limits failed: %s", describe(error), exc_info=error)
+            self._again_at = trio.current_time() + FAULT_PAUSE
+            return 0
+        finally:
+            self.claiming.discard(key)
 
     async def _claim_somehow(
         self, links: Sequence[Link], lanes: Sequence[int], turns: Sequence[int]
@@ -238,6 +274,8 @@ class Dispatcher:
             return None
         if self._grouped != (self._membership.version, self._lanes_version):
             return None  # somebody has come or gone: what goes to one who has waits for his grace
+        if any(lane.special and lane.name in names for lane in self._lanes):
+            return None
         now = trio.current_time()
         for links, served in self._groups:
             lanes = [lane.id for lane in self._lanes if lane.name in names and lane.id in served]
@@ -266,7 +304,8 @@ class Dispatcher:
                 self._hand_out(loan.links, posted.shares)
             except ValueError as error:  # they come back when nobody acknowledges them, and are met by a claim
                 log.error("what a submission carried along can't be handed out: %s", error)
-        if posted is None or posted.seen >= len(loan.offer.slots):
+        got = 0 if posted is None else sum(len(share.assignment) for share in posted.shares)
+        if posted is None or posted.seen >= len(loan.offer.slots) or got < len(loan.offer.slots):
             self._hinted = True  # more may be due than was lent for
             self._membership.wake()
 
@@ -289,7 +328,7 @@ class Dispatcher:
             lanes = await self._store.lanes()
             self._lanes_read = trio.current_time()
             if lanes != self._lanes:
-                self._lanes = lanes
+                self._lanes, self._special = lanes, {lane.id for lane in lanes if lane.special}
                 self._lanes_version += 1
         wanted = (self._membership.version, self._lanes_version)
         if wanted != self._grouped:

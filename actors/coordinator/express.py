@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from actors.coordinator.dispatcher import Dispatcher
 from actors.model.errors import BadValue, StorageTimeout
+from actors.model.lane import lane_key
 from actors.model.ports import DispatchStore, Posted, Submitted
 from actors.model.task import NewTask
 
@@ -26,7 +27,7 @@ class Express:
         Raises StorageTimeout when the outcome is unknown, and no keys make a repeat safe. What was assigned all the
         same comes back when its acknowledgement window has passed.
         """
-        if len(tasks) > MOST or any(is_later(task) or task.is_bound for task in tasks):
+        if len(tasks) > MOST or any(is_later(task) or task.is_bound or lane_key(task).placed for task in tasks):
             return None
         loan = self._dispatcher.lend({task.name for task in tasks}, len(tasks))
         if loan is None:

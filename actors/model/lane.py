@@ -30,6 +30,7 @@ class Lane:
     requirements: Mapping[str, str]
     keyed: bool = False
     placed: bool = False
+    special: bool = False  # placed, paused, or of a queue with limits: not for the usual claim
 
 
 def lane_key(task: NewTask) -> LaneKey:

@@ -187,6 +187,15 @@ class ClaimOffer:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitedShares:
+    """What a claim under limits got."""
+
+    shares: Sequence[Claimed] = ()
+    more: bool = False  # another claim would find more if there were room for it
+    again: float | None = None  # seconds after which time alone lets more start
+
+
+@dataclass(frozen=True, slots=True)
 class Posted:
     """Answer to a submission that carried a claim along."""
 
@@ -263,6 +272,10 @@ class DispatchStore(Protocol):
 
         Raises BadValue for a task that can't be stored, StorageTimeout when the outcome is unknown.
         """
+        ...
+
+    async def claim_limited(self, offer: ClaimOffer) -> LimitedShares:
+        """T1 for special lanes: within the limits of their queues, whoever claims beside it, and where they belong."""
         ...
 
     async def claimed(self, lease_key: bytes, sessions: Sequence[tuple[int, int]]) -> list[Claimed]:

@@ -58,6 +58,7 @@ SHOWN_STATES = (
 
 DEFAULT_MAX_TRIES = 4
 DEFAULT_QUEUE = "default"
+AGEING = 300.0  # seconds after which a task stands beside new ones of the next better priority
 DEFAULT_PRIORITY = 2
 
 

@@ -1,4 +1,4 @@
-"""T1: due tasks go to sessions that may get work, by priority, then time, then id; a retry to another than before."""
+"""T1: due tasks go to sessions that may get work, by priority and time; a retry to another than before."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime
 
 from actors.model.columns import EXCLUSIVE, SOLO, Assignment
 from actors.model.ports import Claimed, ClaimOffer
+from actors.model.task import AGEING
 from storage.dispatch import timeout_ms
 from storage.memory.rows import TaskRow
 from storage.memory.tables import Changes, Tables
@@ -16,6 +17,11 @@ from storage.memory.values import contains, later
 
 OTHERS_FIRST = 10.0  # seconds that a retry is left to others than the session that failed it
 SUSPECT = 2  # crashes from which on a task runs alone
+
+
+def rank(task: TaskRow) -> tuple[datetime, int, int]:
+    """Tasks in the order in which they go out."""
+    return later(task.run_at, task.priority * AGEING), task.priority, task.id
 
 
 def is_recent(task: TaskRow, now: datetime) -> bool:
@@ -90,7 +96,7 @@ class Claims:
                     if any(session != task.failed_in for session in serving):
                         continue  # it waits for one of those
                 due.append(task)
-        due.sort(key=lambda task: (task.priority, task.run_at, task.id))
+        due.sort(key=rank)
         return due[: len(sessions)]
 
     def _serving(self, lane: int, now: datetime) -> list[int]:
@@ -113,7 +119,7 @@ class Claims:
         for slot, (session, _) in enumerate(sessions):
             rows = [task for task in self._tables.held(session) if task.lease_key == lease_key]
             if rows:
-                given[slot] = sorted(rows, key=lambda task: (task.priority, task.run_at, task.id))
+                given[slot] = sorted(rows, key=rank)
         return self._shares(given, lease_key)
 
     def at_fault(self, lane: int, lease_key: bytes, sessions: Sequence[int]) -> TaskRow | None:
@@ -127,7 +133,7 @@ class Claims:
             for task in self._tables.queued(lane)
             if task.run_at <= now and (task.expires_at is None or task.expires_at > now)
         ]
-        return min(due, key=lambda task: (task.priority, task.run_at, task.id), default=None)
+        return min(due, key=rank, default=None)
 
     def _may_work(self, session: int, epoch: int, margin: float) -> bool:
         row = self._tables.sessions.get(session)

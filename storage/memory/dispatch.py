@@ -12,7 +12,7 @@ from trio.lowlevel import checkpoint
 from actors.model.columns import Outcomes, Verdict
 from actors.model.errors import StorageError
 from actors.model.lane import Lane
-from actors.model.ports import Claimed, ClaimOffer, Posted, Renewed, Swept
+from actors.model.ports import Claimed, ClaimOffer, LimitedShares, Posted, Renewed, Swept
 from actors.model.task import NewTask
 from actors.model.worker import CoordinatorView, HandlerInfo, Held, Session, WorkerInfo
 from storage.memory import marks, submit
@@ -96,6 +96,10 @@ class MemoryDispatch:
     ) -> tuple[list[Claimed], int]:
         await checkpoint()
         return self._claims.claim(ClaimOffer(lease_key, lanes, sessions, slots, ack_window, claim_margin))
+
+    async def claim_limited(self, offer: ClaimOffer) -> LimitedShares:
+        await checkpoint()
+        return LimitedShares()  # nothing is special here
 
     async def post(self, tasks: Sequence[NewTask], offer: ClaimOffer) -> Posted:
         await checkpoint()

@@ -17,6 +17,8 @@ CREATE TABLE callboard_queues (
     keep_unsuccessful    double precision CHECK (keep_unsuccessful >= 0),
     limited_at           timestamptz,                                -- when its limits changed
     updated_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    limited              boolean NOT NULL GENERATED ALWAYS AS (concurrency IS NOT NULL OR concurrency_per_key IS NOT NULL
+                                     OR rate_limit IS NOT NULL OR key_rate_limit IS NOT NULL) STORED,
     CHECK ((rate_limit IS NULL) = (rate_period IS NULL)),
     CHECK ((key_rate_limit IS NULL) = (key_rate_period IS NULL)),
     CHECK (paused = (paused_at IS NOT NULL))

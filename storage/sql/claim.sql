@@ -1,5 +1,6 @@
 -- T1. $1 lanes, $2 sessions, $3 epochs, $4 turns (places in $2, one for each task wanted), $5 lease key,
--- $6 acknowledgement window (s), $7 margin (s).
+-- $6 acknowledgement window (s), $7 margin (s), $8 ageing (s a priority). Lanes of queues with limits, and lanes whose
+-- tasks are to be placed, are for claim_limited.
 -- Candidates are read through callboard_tasks_due without locks, so that only what is taken is locked; under the
 -- lock they are judged again. Arrays are put together in one order, and picked from by place: no join by rank.
 -- A retry is left for 10 s to others than the session that failed it, while another live one serves its lane.
@@ -16,6 +17,9 @@ WITH session AS MATERIALIZED (
            (SELECT pg_advisory_xact_lock(hashtextextended(($5::uuid)::text, 0))) IS NULL AS locked
     FROM unnest($4::int[]) WITH ORDINALITY AS u (place, n), session
     WHERE session.ids[u.place + 1] > 0
+), plain AS MATERIALIZED (
+    SELECT u.id, u.place FROM unnest($1::int[]) WITH ORDINALITY AS u (id, place)
+    WHERE NOT EXISTS (SELECT FROM callboard_lanes l WHERE l.id = u.id AND callboard_is_special(l))
 ), handler AS MATERIALIZED (
     SELECT array_agg(h.timeout ORDER BY lane.place) AS timeouts
     FROM unnest($1::int[]) WITH ORDINALITY AS lane (id, place)
@@ -31,8 +35,8 @@ WITH session AS MATERIALIZED (
         AND (w.queues = '{}' OR coalesce(l.queue, h.queue, 'default') = ANY (w.queues))
     GROUP BY lane.place
 ), candidate AS MATERIALIZED (
-    SELECT c.id, c.priority, c.run_at, lane.place
-    FROM unnest($1::int[]) WITH ORDINALITY AS lane (id, place)
+    SELECT c.id, c.run_at + make_interval(secs => c.priority * $8) AS rank, c.priority, lane.place
+    FROM plain AS lane
     CROSS JOIN generate_series(1, 4) AS level (priority)
     CROSS JOIN LATERAL (
         SELECT t.id, t.priority, t.run_at FROM callboard_tasks t
@@ -44,17 +48,17 @@ WITH session AS MATERIALIZED (
                OR (t.failed_in <> ANY ((SELECT sessions FROM serving WHERE serving.place = lane.place)::bigint[])) IS NOT TRUE)
         ORDER BY t.run_at, t.id LIMIT (SELECT count FROM turn)
     ) c
-    ORDER BY c.priority, c.run_at, c.id
+    ORDER BY rank, c.priority, c.id
     LIMIT (SELECT count FROM turn)
 ), locked AS MATERIALIZED (
-    SELECT t.id, c.priority, c.run_at, c.place,
+    SELECT t.id, c.rank, c.priority, c.place,
            CASE WHEN t.run_at >= statement_timestamp() - interval '10 seconds' AND t.failed_in <> ANY ((SELECT sessions FROM turn)::bigint[])
                 THEN t.failed_in END AS failed_in
     FROM candidate c JOIN callboard_tasks t ON t.id = c.id
     WHERE (t.state = 'queued') IS NOT FALSE AND t.run_at <= statement_timestamp()
     FOR UPDATE OF t SKIP LOCKED
 ), pick AS MATERIALIZED (
-    SELECT id, place, failed_in, row_number() OVER (ORDER BY priority, run_at, id) AS n FROM locked
+    SELECT id, place, failed_in, row_number() OVER (ORDER BY rank, priority, id) AS n FROM locked
 ), exchanged AS MATERIALIZED (
     SELECT CASE WHEN count(failed_in) > 0
                 THEN callboard_turns(array_agg(failed_in ORDER BY n), (SELECT sessions FROM turn)) END AS turns
@@ -66,7 +70,7 @@ WITH session AS MATERIALIZED (
     UPDATE callboard_tasks t
     SET state = 'assigned', attempt = t.attempt + 1, lease_key = $5,
         session_id = turn.sessions[given.turn], assigned_at = clock_timestamp(), started_at = NULL,
-        exec_until = NULL, progress = NULL, ack_by = clock_timestamp() + make_interval(secs => $6)
+        exec_until = NULL, progress = NULL, counted = NULL, ack_by = clock_timestamp() + make_interval(secs => $6)
     FROM given, turn WHERE t.id = given.id AND given.turn > 0 AND (t.state = 'queued') IS NOT FALSE
     RETURNING turn.places[given.turn] AS slot, given.n, t.id, t.attempt, t.lane_id,
               ceil(1000 * least(coalesce(t.timeout, (SELECT timeouts FROM handler)[given.place], 0), 2000000))::int AS timeout,

@@ -1,5 +1,5 @@
 -- What an earlier claim got. Its transaction is over: whoever runs this took the claim's advisory lock before.
--- $1 lease key, $2 sessions. In the order in which the claim handed out.
+-- $1 lease key, $2 sessions, $3 ageing (s a priority). In the order in which the claim handed out.
 WITH mine AS MATERIALIZED (
     SELECT array_position($2::bigint[], t.session_id) - 1 AS slot, t.id, t.attempt, t.lane_id, t.priority, t.run_at,
            ceil(1000 * least(coalesce(t.timeout, h.timeout, 0), 2000000))::int AS timeout,
@@ -13,5 +13,5 @@ WITH mine AS MATERIALIZED (
 SELECT slot, array_agg(id) AS ids, array_agg(attempt) AS attempts, array_agg(lane_id) AS lanes,
        array_agg(timeout) AS timeouts, array_agg(flags) AS flags, array_agg(length(args)) AS sizes,
        string_agg(args, ''::bytea) AS payloads, 0 AS seen
-FROM (SELECT * FROM mine ORDER BY slot, priority, run_at, id) AS ordered
+FROM (SELECT * FROM mine ORDER BY slot, run_at + make_interval(secs => priority * $3), priority, id) AS ordered
 GROUP BY slot

@@ -54,7 +54,7 @@ WITH o AS MATERIALIZED (
         result_hash = CASE WHEN d.next <> 'queued' THEN d.hash END,
         ack_by = NULL, exec_until = NULL
     FROM decided d WHERE t.id = d.id AND t.attempt = d.attempt
-    RETURNING d.n, t.has_children AND t.finished_at IS NOT NULL AS parent
+    RETURNING d.n, t.has_children AND t.finished_at IS NOT NULL AS parent, t.counted IS NOT NULL AS counted
 ), noted AS (
     INSERT INTO callboard_attempts (task_id, attempt, lease_key, outcome, outcome_hash, session_id, assigned_at, started_at, error, evidence)
     SELECT id, attempt, lease_key,
@@ -63,4 +63,4 @@ WITH o AS MATERIALIZED (
            nullif(error, '{}'), CASE WHEN jsonb_typeof(body) = 'object' THEN body->'evidence' END
     FROM decided
 )
-SELECT array_agg(n::int), bool_or(parent) FROM changed
+SELECT array_agg(n::int), bool_or(parent), bool_or(counted) FROM changed

@@ -18,7 +18,7 @@ __all__ = ["bench", "database", "database_url", "empty_url", "loop", "postgres_s
 
 TABLES = (
     "tasks", "attempts", "workers", "coordinators", "handlers", "lanes", "idempotency_keys", "unique_keys",
-    "dependencies", "finished_parents", "workflows", "queues", "paused_names",
+    "dependencies", "finished_parents", "workflows", "queues", "paused_names", "rates",
 )  # fmt: skip
 _ready: set[str] = set()  # addresses of schemas with our tables
 

@@ -41,12 +41,22 @@ async def test_payloads_travel_as_one_blob_in_the_same_order(bench: Bench) -> No
 async def test_the_order_is_priority_then_time_then_id(bench: Bench) -> None:
     late = await bench.put(1)
     early = await bench.put(1)
-    await bench.change("tasks", {"id": early[0]}, run_at=ago(3600))
+    await bench.change("tasks", {"id": early[0]}, run_at=ago(250))
     urgent = await bench.put(1, priority=1)
     background = await bench.put(1, priority=4)
     assignment = await bench.claim(await bench.session())
     assert assignment is not None
     assert assignment.ids == urgent + early + late + background
+
+
+async def test_who_has_waited_long_comes_before_what_is_new_and_better(bench: Bench) -> None:
+    background = await bench.put(1, priority=4, run_at=ago(3 * 300 + 60))
+    low = await bench.put(1, priority=3, run_at=ago(300))
+    urgent = await bench.put(1, priority=1)
+    normal = await bench.put(1, run_at=ago(30))
+    assignment = await bench.claim(await bench.session())
+    assert assignment is not None
+    assert assignment.ids == background + urgent + normal + low
 
 
 async def test_one_turn_takes_the_first_in_order(bench: Bench) -> None:
@@ -210,8 +220,8 @@ async def test_claimed_waits_until_the_claim_is_over(postgres: Bench) -> None:
     session, key = await postgres.session(), os.urandom(16)
     [task] = await postgres.put(1)
     lane, other = await postgres.lane(), postgres.database
-    values = f"ARRAY[{lane}], ARRAY[{session.id}::bigint], ARRAY[1], ARRAY[0], '{key.hex()}', 5, 2"
-    types = "int[], bigint[], int[], int[], uuid, float8, float8"
+    values = f"ARRAY[{lane}], ARRAY[{session.id}::bigint], ARRAY[1], ARRAY[0], '{key.hex()}', 5, 2, 300"
+    types = "int[], bigint[], int[], int[], uuid, float8, float8, float8"
     await other.execute(f"BEGIN; PREPARE claim ({types}) AS {sql('claim')}; EXECUTE claim ({values})")
     got: list[Claimed] = []
 

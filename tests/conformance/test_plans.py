@@ -18,7 +18,7 @@ BATCH = {
     "mark_accepted": "bigint[], int[], uuid[]",
     "mark_started": "bigint[], int[], uuid[], float8",
     "save_progress": "bigint[], int[], text[]",
-    "claim": "int[], bigint[], int[], int[], uuid, float8, float8",
+    "claim": "int[], bigint[], int[], int[], uuid, float8, float8, float8",
     "sweep": "int, text, int, float8, text, uuid[], float8",
 }
 MAY_WALK = {
@@ -67,9 +67,8 @@ async def test_a_claim_touches_no_more_pages_beside_tasks_of_others(bench: Bench
 
     async def pages() -> int:
         lane = await bench.lane()
-        values = (
-            f"ARRAY[{lane}], ARRAY[{session.id}::bigint], ARRAY[1], array_fill(0, ARRAY[50]), gen_random_uuid(), 5, 2"
-        )
+        turns = "array_fill(0, ARRAY[50])"
+        values = f"ARRAY[{lane}], ARRAY[{session.id}::bigint], ARRAY[1], {turns}, gen_random_uuid(), 5, 2, 300"
         await bench.database.execute("BEGIN")
         rows = await bench.database.fetch(f"EXPLAIN (ANALYZE, BUFFERS) EXECUTE probe ({values})")
         await bench.database.execute("ROLLBACK")

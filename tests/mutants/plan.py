@@ -107,8 +107,8 @@ MUTANTS = (
         "claim-without-order",
         "what is urgent comes first",
         "storage/sql/claim.sql",
-        "    ORDER BY c.priority, c.run_at, c.id\n",
-        "    ORDER BY c.priority DESC, c.run_at, c.id\n",
+        "    ORDER BY rank, c.priority, c.id\n",
+        "    ORDER BY rank DESC, c.priority, c.id\n",
         CLAIM,
     ),
     Mutant(

@@ -67,6 +67,7 @@ class Twin:
             del attempt["id"]
         for task in tables["tasks"]:
             del task["lane_id"]
+            task.pop("counted", None)  # by limits, which only PostgreSQL has
         tables["attempts"].sort(key=_place_of)
         return self._comparable(tables, now)
 

@@ -1,0 +1,137 @@
+"""Which due tasks may start under limits, and where. Pure; times are seconds, weights are what limits count."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+UNKEYED = ""  # tasks without a concurrency key take turns as one more key, which nothing limits
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A due task."""
+
+    id: int
+    rank: float  # what is smaller goes first
+    queue: str
+    weight: int = 1
+    key: str = UNKEYED
+    preferred: int | None = None  # the session that tasks of its affinity key go to
+    patient: bool = False  # it waits for that one still
+    shunned: int | None = None  # the session that failed it a moment ago
+
+
+@dataclass(slots=True)
+class Budget:
+    """What may start yet. None: no limit."""
+
+    room: int | None = None  # weight
+    starts: int | None = None
+    idle: bool = True  # nothing counts: what is heavier than the whole limit may run alone
+
+    def fits(self, weight: int) -> bool:
+        roomy = self.room is None or weight <= self.room or (self.idle and self.room > 0)
+        return roomy and (self.starts is None or self.starts > 0)
+
+    def take(self, weight: int) -> None:
+        self.idle = False
+        if self.room is not None:
+            self.room -= weight
+        if self.starts is not None:
+            self.starts -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A task, and the place in the turns that it takes."""
+
+    candidate: Candidate
+    turn: int
+
+
+@dataclass(slots=True)
+class Placed:
+    """What a claim takes."""
+
+    picks: list[Pick] = field(default_factory=list)
+    full: bool = False  # more could start if there were room
+    waits: bool = False  # something is left to a session that it prefers, or that did not fail it
+
+
+def in_order(candidates: Sequence[Candidate], budget: Budget) -> list[Candidate]:
+    """Those that start, first ones first: a heavy one is waited for, never overtaken."""
+    found: list[Candidate] = []
+    for one in candidates:
+        if not budget.fits(one.weight):
+            break
+        budget.take(one.weight)
+        found.append(one)
+    return found
+
+
+def in_turn(heads: Mapping[str, Sequence[Candidate]], keys: Mapping[str, Budget], budget: Budget) -> list[Candidate]:
+    """One task a key and round, in the order of `heads`, while the queue has room.
+
+    A key beyond its limit is passed over. Ranks are dealt out anew, so that this order stays among others.
+    """
+    waiting = deque((keys.get(key, Budget()), deque(mine)) for key, mine in heads.items() if mine)
+    found: list[Candidate] = []
+    while waiting:
+        own, mine = waiting.popleft()
+        if not own.fits(mine[0].weight):
+            continue
+        if not budget.fits(mine[0].weight):
+            break
+        one = mine.popleft()
+        own.take(one.weight)
+        budget.take(one.weight)
+        found.append(one)
+        if mine:
+            waiting.append((own, mine))
+    return _ranked(found)
+
+
+def _ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    ranks = sorted(one.rank for one in candidates)
+    return [
+        Candidate(one.id, rank, one.queue, one.weight, one.key, one.preferred, one.patient, one.shunned)
+        for one, rank in zip(candidates, ranks, strict=True)
+    ]
+
+
+def place(queues: Sequence[Sequence[Candidate]], others: Sequence[float], turns: Sequence[int]) -> Placed:
+    """Turns for candidates of several queues, each queue in its order, by rank.
+
+    `others`: ranks of tasks without limits, which compete for the same room; `turns`: whose session is next.
+    """
+    placed, free, ahead = Placed(), list(enumerate(turns)), 0
+    rivals = sorted(others)
+    for one in _merged(queues):
+        while ahead < len(rivals) and rivals[ahead] <= one.rank:
+            ahead += 1
+        if len(placed.picks) + ahead >= len(turns):
+            placed.full = True
+            break
+        place = _turn(one, free)
+        if place is None:
+            placed.waits = True
+            continue
+        placed.picks.append(Pick(one, free.pop(place)[0]))
+    return placed
+
+
+def _merged(queues: Sequence[Sequence[Candidate]]) -> Iterator[Candidate]:
+    """By rank, stable within a queue."""
+    yield from sorted((one for queue in queues for one in queue), key=lambda one: one.rank)
+
+
+def _turn(one: Candidate, free: Sequence[tuple[int, int]]) -> int | None:
+    """The preferred session's turn, else the first of one that may have it."""
+    sessions = [session for _, session in free]
+    if one.preferred in sessions and one.preferred != one.shunned:
+        return sessions.index(one.preferred)
+    if one.patient:
+        return None
+    return next((place for place, session in enumerate(sessions) if session != one.shunned), None)
