@@ -16,6 +16,7 @@ import httpx
 
 from callboard import calls
 from callboard.calls import Call, Filters, Ids, Name, Patience, SubmitOptions, Task
+from callboard.queues import AsyncHandlers, AsyncQueues, Handlers, Queues
 from callboard.schedules import AsyncSchedules, Schedules
 from callboard.workflows import AsyncWorkflows, Workflows
 
@@ -66,6 +67,7 @@ class Client:
         self._http = httpx.Client(**self._settings.httpx, transport=transport)
         self.schedules = Schedules(self._call)
         self.workflows = Workflows(self._call)
+        self.queues, self.handlers = Queues(self._call), Handlers(self._call)
 
     def __enter__(self) -> Self:
         return self
@@ -155,6 +157,7 @@ class AsyncClient:
         self._http = httpx.AsyncClient(**self._settings.httpx, transport=transport)
         self.schedules = AsyncSchedules(self._call)
         self.workflows = AsyncWorkflows(self._call)
+        self.queues, self.handlers = AsyncQueues(self._call), AsyncHandlers(self._call)
 
     async def __aenter__(self) -> Self:
         return self

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from actors.model.queue import PausedName, QueuePatch, QueueView, Rate
+from actors.model.queue import HandlerView, PausedName, QueuePatch, QueueView, Rate
 from storage.connect import Connection
 from storage.notify import Notifier
 from storage.overview import COUNTED
@@ -60,6 +60,9 @@ class PostgresQueues:
     async def resume_name(self, name: str) -> None:
         await self._pool.execute("DELETE FROM callboard_paused_names WHERE name = $1", name)
         await self._tell()
+
+    async def handlers(self) -> list[HandlerView]:
+        return [HandlerView(**dict(row)) for row in await self._pool.fetch_fitted(sql("handlers"))]
 
     async def _tell(self) -> None:
         self._notifier.due()

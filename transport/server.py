@@ -25,11 +25,13 @@ from trio_asyncio import aio_as_trio
 from actors.model.errors import ConfigurationError
 from actors.model.link import LinkHandler
 from actors.model.ports import TaskStore
+from actors.model.queue import QueueStore
 from actors.model.schedule_port import ScheduleStore
 from transport.coordinator import CoordinatorService, Supervision
 from transport.descriptors import served
 from transport.limits import CONFIG, Connections, Protocol
 from transport.links import LinkService
+from transport.queues import QueueCalls
 from transport.scheduler import SchedulerService, Submit, WaitFinal
 from transport.schedules import ScheduleCalls
 from transport.service import Service
@@ -81,14 +83,16 @@ async def open_grpc_server(
     submit: Submit | None = None,
     wait_final: WaitFinal | None = None,
     schedules: ScheduleStore | None = None,
+    queues: QueueStore | None = None,
     supervision: Supervision | None = None,
     healthy: Callable[[], bool] = lambda: True,
     close_limit: float = CLOSE_LIMIT,
 ) -> AsyncIterator[int]:
     """Serves on host and port, 0 for a free one; yields the port. Must be inside `open_loop`.
 
-    WorkerLink is served with `link`; Scheduler with `tasks`, `submit` and `wait_final`, its calls about schedules with
-    `schedules`; Coordinator with `tasks` and `supervision`; health and reflection always, and without a token.
+    WorkerLink is served with `link`; Scheduler with `tasks`, `submit` and `wait_final`, its calls about schedules
+    and queues with `schedules` and `queues`; Coordinator with `tasks` and `supervision`; health and reflection always,
+    and without a token.
     Leaving ends every stream, and takes at most `close_limit` + 1 seconds. Raises ConfigurationError when the address
     can't be bound.
     """
@@ -100,6 +104,8 @@ async def open_grpc_server(
         scheduler = SchedulerService(tasks, submit, wait_final, token)
         if schedules is not None:
             ScheduleCalls(schedules).add_to(scheduler, token)
+        if queues is not None:
+            QueueCalls(queues).add_to(scheduler, token)
         services.append(scheduler)
     if tasks is not None and supervision is not None:
         services.append(CoordinatorService(tasks, supervision, token))

@@ -59,6 +59,19 @@ class PausedName:
     paused_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerView:
+    """One handler as it is shown. None: not declared."""
+
+    name: str
+    live: bool = False  # a live worker knows it
+    queue: str | None = None
+    max_tries: int | None = None
+    timeout: float | None = None  # seconds
+    paused_at: datetime | None = None
+    paused_reason: str | None = None
+
+
 class QueueStore(Protocol):
     """Queues and paused handlers, as operators see them. Raises the StorageError family."""
 
@@ -77,3 +90,6 @@ class QueueStore(Protocol):
     async def paused_names(self) -> list[PausedName]: ...
     async def pause_name(self, name: str, reason: str | None) -> None: ...
     async def resume_name(self, name: str) -> None: ...
+    async def handlers(self) -> list[HandlerView]:
+        """Those that were declared, and those that are paused, by name."""
+        ...

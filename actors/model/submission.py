@@ -55,9 +55,11 @@ TASK: Mapping[str, Field] = {
     "exclusive": Field(kind=Switch(), default=False),
     "retry_on_crash": Field(kind=Switch(), default=True),
     "requirements": Field(kind=Entries(Text(63), Text(256, 0), 16), description="Labels that a worker must have"),
-    "concurrency_key": Field(kind=Text(200), nullable=True, description="Kept and shown; no limit counts by it yet"),
-    "weight": Field(kind=Whole(1, 1000), default=1, description="Kept and shown; every task takes one slot so far"),
-    "affinity_key": Field(kind=Text(200), nullable=True, description="Kept and shown; nothing is preferred by it yet"),
+    "concurrency_key": Field(
+        kind=Text(200), nullable=True, description="Whose turn it is, in a queue with such limits"
+    ),
+    "weight": Field(kind=Whole(1, 1000), default=1, description="What it counts for in the limits of its queue"),
+    "affinity_key": Field(kind=Text(200), nullable=True, description="Goes where tasks with the same one go"),
     "unique_key": Field(kind=Text(200), nullable=True, description="One task at a time has it"),
     "unique_until": Field(
         kind=Period(("started", "finished"), FUTURE.total_seconds()),

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from api.cli import db, doctor, drill, health, nodes, schedules, tasks, workers, workflows
+from api.cli import db, doctor, drill, health, nodes, queues, schedules, tasks, workers, workflows
 from api.cli.exits import USAGE, say_error
 
 # typer carries a click of its own: its public name for the base of all usage errors is their subclass.
@@ -32,6 +32,8 @@ for command in (
 app.add_typer(tasks.tasks, name="tasks")
 app.add_typer(schedules.schedules, name="schedules")
 app.add_typer(workflows.workflows, name="workflows")
+app.add_typer(queues.queues, name="queues")
+app.add_typer(queues.handlers, name="handlers")
 app.add_typer(workers.workers, name="workers")
 app.add_typer(drill.drill, name="drill")
 app.add_typer(db.db, name="db")

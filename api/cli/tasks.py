@@ -56,11 +56,11 @@ def submit(
         list[str] | None, typer.Option("--requires", metavar="LABEL=VALUE", help="Of the worker. Repeatable.")
     ] = None,
     concurrency_key: Annotated[
-        str | None, typer.Option("--concurrency-key", help="Kept and shown; no limit counts by it yet.")
+        str | None, typer.Option("--concurrency-key", help="Whose turn it is, in a queue with limits of keys.")
     ] = None,
-    weight: Annotated[int | None, typer.Option("--weight", help="Kept and shown; all take one slot yet.")] = None,
+    weight: Annotated[int | None, typer.Option("--weight", help="What it counts for in limits.")] = None,
     affinity_key: Annotated[
-        str | None, typer.Option("--affinity-key", help="Kept and shown; no worker is preferred by it yet.")
+        str | None, typer.Option("--affinity-key", help="Goes where tasks with the same one go.")
     ] = None,
     expires_at: Annotated[str | None, typer.Option("--expires-at", help="Not started after this time.")] = None,
     idempotency_key: Annotated[str | None, typer.Option("--idempotency-key")] = None,

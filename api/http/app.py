@@ -14,6 +14,7 @@ from api.http.health import health_blueprint
 from api.http.metrics import StatsCache, metrics_blueprint
 from api.http.proxy import TASK_SERVERS, TaskProxy
 from api.http.quart_app import bare_app
+from api.http.queues import Queues
 from api.http.schedules import Schedules
 from api.http.services import Services
 from api.http.system import System
@@ -31,7 +32,7 @@ def create_app(services: Services) -> QuartTrio:
     app.register_blueprint(health_blueprint(services.checks, services.ready))
     app.register_blueprint(metrics_blueprint(services.metrics, StatsCache(services.store)))
     if has_api:
-        for resource in (Tasks, Schedules, Workflows, Workers, System):
+        for resource in (Tasks, Schedules, Workflows, Queues, Workers, System):
             app.register_blueprint(resource(services).blueprint())
         app.register_blueprint(docs_blueprint())
 

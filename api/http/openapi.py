@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from actors.model.task import SHOWN_STATES
-from api.http import schedule_shapes, shapes, workflow_shapes
+from api.http import queue_shapes, schedule_shapes, shapes, workflow_shapes
 from api.http.access import OPEN
 from api.http.problems import CONTENT_TYPE, FieldProblem
 from api.http.schemas import SENT
@@ -42,6 +42,8 @@ _SHOWN: Mapping[str, Any] = {
     "Deleted": schedule_shapes.DeletedJson,
     "WorkflowShown": workflow_shapes.WorkflowJson, "WorkflowPage": workflow_shapes.WorkflowPage,
     "WorkflowPosted": workflow_shapes.WorkflowPosted, "WorkflowCancelled": workflow_shapes.WorkflowCancelled,
+    "QueueShown": queue_shapes.QueueJson, "QueuePage": queue_shapes.QueuePage,
+    "HandlerShown": queue_shapes.HandlerJson, "HandlerPage": queue_shapes.HandlerPage,
     "Trees": shapes.TreePage, "Batch": shapes.BatchJson, "Cancelled": shapes.CancelJson, "Stats": shapes.StatsJson,
     "Health": shapes.HealthJson, "Status": shapes.StatusJson, "Version": shapes.VersionJson, "Problem": ProblemJson,
 }  # fmt: skip
@@ -164,6 +166,25 @@ OPERATIONS: Sequence[Operation] = (
     Operation(method="post", path=f"{_V1}/workflows/{{workflow_id}}/cancel", body="Empty", body_required=False,
               summary="Cancel whatever of it has not ended", answers={200: "WorkflowCancelled"},
               problems=(404, *_BODY, *_STORE), tag="workflows"),
+    Operation(method="get", path=f"{_V1}/queues", summary="List queues", tag="queues", answers={200: "QueuePage"},
+              problems=(422, *_STORE)),
+    Operation(method="get", path=f"{_V1}/queues/{{name}}", summary="Get a queue", tag="queues",
+              answers={200: "QueueShown"}, problems=(404, 422, *_STORE)),
+    Operation(method="patch", path=f"{_V1}/queues/{{name}}", summary="Change limits of a queue, or pause it",
+              tag="queues", body="QueueChange", answers={200: "QueueShown"}, problems=(404, *_BODY, *_STORE)),
+    Operation(method="post", path=f"{_V1}/queues/{{name}}/pause", summary="Start nothing of a queue", tag="queues",
+              body="Pause", body_required=False, answers={200: "QueueShown"}, problems=(404, *_BODY, *_STORE)),
+    Operation(method="post", path=f"{_V1}/queues/{{name}}/resume", summary="Start tasks of a queue again",
+              tag="queues", body="Empty", body_required=False, answers={200: "QueueShown"},
+              problems=(404, *_BODY, *_STORE)),
+    Operation(method="get", path=f"{_V1}/handlers", summary="List handlers", tag="handlers",
+              answers={200: "HandlerPage"}, problems=(422, *_STORE)),
+    Operation(method="post", path=f"{_V1}/handlers/{{name}}/pause", summary="Start no task of a handler",
+              tag="handlers", body="Pause", body_required=False, answers={200: "HandlerShown"},
+              problems=(404, *_BODY, *_STORE)),
+    Operation(method="post", path=f"{_V1}/handlers/{{name}}/resume", summary="Start tasks of a handler again",
+              tag="handlers", body="Empty", body_required=False, answers={200: "HandlerShown"},
+              problems=(404, *_BODY, *_STORE)),
     Operation(method="get", path=f"{_V1}/workers", summary="List workers", parameters=[_ENDED], tag="workers",
               answers={200: "WorkerPage"}, problems=(422, *_STORE)),
     Operation(method="get", path=f"{_V1}/workers/{{worker_id}}", summary="Get a worker", tag="workers",

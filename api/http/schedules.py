@@ -13,16 +13,15 @@ from actors.model.firing import GapEntry
 from actors.model.preview import preview
 from actors.model.schedule import Definition, Schedule
 from actors.model.schedule_changes import created, paused, replaced, resumed
-from actors.model.schedule_fields import PAUSE, Wanted, interval, is_name, patched, read_schedule
+from actors.model.schedule_fields import Wanted, interval, is_name, patched, read_schedule
 from actors.model.schedule_form import written
-from actors.model.submission import read_fields
 from actors.model.wrong import Wrong, shown
 from api.http.ids import cursor_for
 from api.http.paging import number_of, only, page_of
 from api.http.problems import Problem, field_problems, invalid, not_found
 from api.http.reading import answer, no_query, read_object
 from api.http.schedule_shapes import backfill_json, previewed_json, schedule_json, slot_json
-from api.http.schemas import must_be_empty, now_utc
+from api.http.schemas import must_be_empty, now_utc, pause_reason
 from api.http.services import Services
 from api.http.shapes import page
 
@@ -102,11 +101,7 @@ class Schedules:
 
     async def pause(self, name: str) -> Response:
         no_query()
-        body = await read_object(optional=True)
-        found: list[Wrong] = []
-        reason = read_fields(body, PAUSE, "", found).get("reason")
-        if found:
-            raise invalid(field_problems(found))
+        reason = pause_reason(await read_object(optional=True))
         done = await self._store.change(_named(name), lambda schedule, now: (paused(schedule, reason, now), None))
         return answer(schedule_json(done))
 

@@ -10,6 +10,8 @@ import msgspec
 
 from actors.model.fields import object_schema
 from actors.model.ports import TaskPatch
+from actors.model.queue import QueuePatch
+from actors.model.queue_fields import QUEUE, read_queue
 from actors.model.schedule_fields import CHANGE, NAMED, PAUSE, SCHEDULE, SPAN
 from actors.model.submission import PATCH, RETRY, TASK, read_fields, read_patch, read_task
 from actors.model.task import NewTask
@@ -27,6 +29,10 @@ SENT: Mapping[str, Mapping[str, Any]] = {
         "minProperties": 1,
     },
     "Workflow": workflow_schema(),
+    "QueueChange": {
+        **object_schema(QUEUE, "What to change; null takes a limit away."),
+        "minProperties": 1,
+    },
     "Pause": object_schema(PAUSE, "Why, for whoever asks later."),
     "Backfill": object_schema(SPAN, "An interval of the past, both ends within it."),
     "Retry": object_schema(RETRY, "Nothing, or with what was cancelled because the task did not succeed."),
@@ -72,6 +78,23 @@ def task_patch(value: object) -> TaskPatch:
     if patch is None:
         raise invalid(field_problems(found))
     return patch
+
+
+def queue_patch(value: object) -> QueuePatch:
+    """Raises Problem 422 with every error."""
+    patch, found = read_queue(value)
+    if patch is None:
+        raise invalid(field_problems(found))
+    return patch
+
+
+def pause_reason(value: object) -> str | None:
+    """Raises Problem 422 with every error."""
+    found: list[Wrong] = []
+    reason: str | None = read_fields(value, PAUSE, "", found).get("reason")
+    if found:
+        raise invalid(field_problems(found))
+    return reason
 
 
 def wants_children(value: object) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import trio
 
 from actors.model.ports import Submitted, TaskStore, Wakeups
+from actors.model.queue import QueueStore
 from actors.model.schedule_port import ScheduleStore
 from actors.model.task import NewTask
 from actors.model.workflow import WorkflowStore
@@ -24,6 +25,7 @@ class Services:
     store: TaskStore
     schedules: ScheduleStore
     workflows: WorkflowStore
+    queues: QueueStore
     submit: Callable[[Sequence[NewTask]], Awaitable[list[Submitted | Exception]]]
     wakeups: Wakeups
     supervision: Callable[[], Awaitable[list[dict[str, Any]]]]

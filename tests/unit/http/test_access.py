@@ -96,5 +96,5 @@ async def test_a_decent_request_id_is_kept_and_another_replaced(api: Api) -> Non
 async def test_a_node_without_the_role_api_serves_health_alone(store: FakeStore) -> None:
     async with open_api(services(store, settings=Settings(roles=("coordinator",), token="sesame"))) as api:
         assert (await api.get("/livez")).status == 200
-        for path in ("/api/v1/queues", "/docs", "/openapi.json", "/api/v1/tasks/1/http/"):
+        for path in ("/api/v1/tasks/", "/docs", "/openapi.json", "/api/v1/tasks/1/http/"):
             assert (await api.get(path)).status == 404

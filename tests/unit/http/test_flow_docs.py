@@ -1,4 +1,4 @@
-"""docs/workflows.md and docs/uniqueness.md: their examples are taken."""
+"""docs/workflows.md, docs/uniqueness.md and docs/limits.md: their examples are taken."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ import httpx
 import pytest
 
 import callboard
+from actors.model.queue_fields import read_queue
 from actors.model.submission import MOST_PARENTS, read_task
+from actors.model.task import AGEING
 from actors.model.workflow import MOST_TASKS, read_workflow
 from actors.model.wrong import Wrong
 from api.cli.main import main
 
 DOCS = Path(__file__).parents[3] / "docs"
-PAGES = ("workflows.md", "uniqueness.md")
+PAGES = ("workflows.md", "uniqueness.md", "limits.md")
 TASK = {"id": "1", "name": "demo", "state": "queued"}
+QUEUE = {"name": "mail", "due": 0, "running": 0}
 WORKFLOW = {"id": "7", "name": "nightly", "state": "running", "done": 0, "total": 4, "counts": {}}
 
 
@@ -38,7 +41,10 @@ def judge(request: httpx.Request) -> httpx.Response:
     elif request.method == "POST" and path.endswith("/workflows"):
         _, found = read_workflow(json.loads(request.content), now, json.dumps)
         answer = {"id": "7", "ids": {}}
-    elif path.endswith(("/tasks", "/workflows")):
+    elif request.method == "PATCH":
+        _, found = read_queue(json.loads(request.content))
+        answer = QUEUE
+    elif path.endswith(("/tasks", "/workflows", "/queues")):
         answer = {"items": [], "next_cursor": None}
     if found:
         return httpx.Response(422, json={"detail": found[0].line})
@@ -68,6 +74,12 @@ def test_every_command_is_understood(judged: None, capsys: pytest.CaptureFixture
 def test_the_python_example_runs(judged: None, page: str) -> None:
     [example] = blocks(page, "python")
     exec(compile(example, page, "exec"), {"callboard": callboard})
+
+
+def test_the_limits_are_taken() -> None:
+    [body] = blocks("limits.md", "json")
+    assert read_queue(json.loads(body))[1] == []
+    assert f"at its {AGEING:g} s" in (DOCS / "limits.md").read_text()
 
 
 def test_the_numbers_are_the_real_ones() -> None:

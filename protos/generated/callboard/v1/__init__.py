@@ -28,6 +28,8 @@ __all__ = (
     "Hello",
     "LargeResult",
     "LeaseTerms",
+    "ListQueuesReply",
+    "ListQueuesRequest",
     "ListSchedulesReply",
     "ListSchedulesRequest",
     "ListSlotsReply",
@@ -47,6 +49,8 @@ __all__ = (
     "Previewed",
     "Progress",
     "PutScheduleRequest",
+    "Queue",
+    "QueueName",
     "Reject",
     "RetryTaskReply",
     "RetryTaskRequest",
@@ -54,6 +58,7 @@ __all__ = (
     "ScheduleName",
     "SchedulerBase",
     "SchedulerStub",
+    "SetQueueRequest",
     "Slot",
     "Started",
     "Stored",
@@ -576,6 +581,22 @@ default_message_pool.register_message("callboard.v1", "LeaseTerms", LeaseTerms)
 
 
 @dataclass(eq=False, repr=False)
+class ListQueuesReply(betterproto2.Message):
+    items: "list[Queue]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("callboard.v1", "ListQueuesReply", ListQueuesReply)
+
+
+@dataclass(eq=False, repr=False)
+class ListQueuesRequest(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message("callboard.v1", "ListQueuesRequest", ListQueuesRequest)
+
+
+@dataclass(eq=False, repr=False)
 class ListSchedulesReply(betterproto2.Message):
     items: "list[Schedule]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
 
@@ -1012,6 +1033,44 @@ default_message_pool.register_message("callboard.v1", "PutScheduleRequest", PutS
 
 
 @dataclass(eq=False, repr=False)
+class Queue(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    depth: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+    """
+    tasks that wait
+    """
+
+    due: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+
+    running: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    """
+    assigned or running
+    """
+
+    oldest_age: "float | None" = betterproto2.field(5, betterproto2.TYPE_DOUBLE, optional=True)
+    """
+    seconds that the oldest due task has waited
+    """
+
+    settings: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    JSON object: concurrency, concurrency_per_key, rate, rate_per_key, paused, paused_reason
+    """
+
+
+default_message_pool.register_message("callboard.v1", "Queue", Queue)
+
+
+@dataclass(eq=False, repr=False)
+class QueueName(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("callboard.v1", "QueueName", QueueName)
+
+
+@dataclass(eq=False, repr=False)
 class Reject(betterproto2.Message):
     reason: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
@@ -1084,6 +1143,19 @@ class ScheduleName(betterproto2.Message):
 
 
 default_message_pool.register_message("callboard.v1", "ScheduleName", ScheduleName)
+
+
+@dataclass(eq=False, repr=False)
+class SetQueueRequest(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    change: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    JSON object, as in PATCH /api/v1/queues/{name}; null takes a limit away
+    """
+
+
+default_message_pool.register_message("callboard.v1", "SetQueueRequest", SetQueueRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -1905,6 +1977,72 @@ class SchedulerStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def list_queues(
+        self,
+        message: "ListQueuesRequest | None" = None,
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ListQueuesReply":
+        """
+        Queues that have settings or tasks, by name.
+        """
+
+        if message is None:
+            message = ListQueuesRequest()
+
+        return await self._unary_unary(
+            "/callboard.v1.Scheduler/ListQueues",
+            message,
+            ListQueuesReply,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def get_queue(
+        self,
+        message: "QueueName",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "Queue":
+        """
+        Every name is a queue; one that nobody has used has no limits and nothing in it.
+        """
+
+        return await self._unary_unary(
+            "/callboard.v1.Scheduler/GetQueue",
+            message,
+            Queue,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def set_queue(
+        self,
+        message: "SetQueueRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "Queue":
+        """
+        Changes limits of a queue, or pauses it; holds from the next claim on.
+        """
+
+        return await self._unary_unary(
+            "/callboard.v1.Scheduler/SetQueue",
+            message,
+            Queue,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 class WorkerLinkStub(betterproto2_grpclib.ServiceStub):
     """
@@ -2196,6 +2334,27 @@ class SchedulerBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def list_queues(self, message: "ListQueuesRequest") -> "ListQueuesReply":
+        """
+        Queues that have settings or tasks, by name.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def get_queue(self, message: "QueueName") -> "Queue":
+        """
+        Every name is a queue; one that nobody has used has no limits and nothing in it.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def set_queue(self, message: "SetQueueRequest") -> "Queue":
+        """
+        Changes limits of a queue, or pauses it; holds from the next claim on.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def __rpc_submit(self, stream: "grpclib.server.Stream[SubmitRequest, SubmitReply]") -> None:
         request = await stream.recv_message()
         assert request is not None
@@ -2292,6 +2451,24 @@ class SchedulerBase(betterproto2_grpclib.ServiceBase):
         response = await self.list_slots(request)
         await stream.send_message(response)
 
+    async def __rpc_list_queues(self, stream: "grpclib.server.Stream[ListQueuesRequest, ListQueuesReply]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_queues(request)
+        await stream.send_message(response)
+
+    async def __rpc_get_queue(self, stream: "grpclib.server.Stream[QueueName, Queue]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.get_queue(request)
+        await stream.send_message(response)
+
+    async def __rpc_set_queue(self, stream: "grpclib.server.Stream[SetQueueRequest, Queue]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.set_queue(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/callboard.v1.Scheduler/Submit": grpclib.const.Handler(
@@ -2383,6 +2560,24 @@ class SchedulerBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 ListSlotsRequest,
                 ListSlotsReply,
+            ),
+            "/callboard.v1.Scheduler/ListQueues": grpclib.const.Handler(
+                self.__rpc_list_queues,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListQueuesRequest,
+                ListQueuesReply,
+            ),
+            "/callboard.v1.Scheduler/GetQueue": grpclib.const.Handler(
+                self.__rpc_get_queue,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                QueueName,
+                Queue,
+            ),
+            "/callboard.v1.Scheduler/SetQueue": grpclib.const.Handler(
+                self.__rpc_set_queue,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                SetQueueRequest,
+                Queue,
             ),
         }
 

@@ -1,0 +1,89 @@
+"""Limits that hold on all workers of all coordinators, whoever dies, in real processes."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import Any
+
+import trio
+
+from tests.support.cluster import Cluster
+
+BELOW = 5.0  # seconds that a killed worker's share may be missing: its detection, and a poll
+
+
+def most_at_once(events: list[dict[str, Any]], died: dict[int, float]) -> int:
+    """By the workers' own log; what a process had begun ended with the process."""
+    marks: list[tuple[float, int]] = []
+    ends = {(one["task"], one["attempt"]): one["at"] for one in events if one["kind"] == "end"}
+    for one in events:
+        if one["kind"] == "start":
+            end = ends.get((one["task"], one["attempt"]), died.get(one["pid"], float("inf")))
+            marks += [(one["at"], 1), (end, -1)]
+    running = most = 0
+    for _, change in sorted(marks):
+        running += change
+        most = max(most, running)
+    return most
+
+
+async def test_five_at_once_is_five_with_three_coordinators_and_a_killed_worker(cluster: Cluster) -> None:
+    front = await cluster.server("front")
+    others = [await cluster.server(name, "coordinator") for name in ("second", "third")]
+    for name, coordinator in zip("abc", (front, *others), strict=True):
+        await cluster.worker(name, coordinator, callboard_slots=10)
+    await cluster.until_workers(3)
+    response = await cluster.http.patch("queues/default", json={"concurrency": 5})
+    assert response.is_success, response.text
+    ids = await cluster.batch([{"name": "nap", "args": {"seconds": 0.25}} for _ in range(60)])
+    with trio.fail_after(15):
+        while len(cluster.events("end")) < 15:
+            await trio.sleep(0.02)
+    victim = cluster.nodes["a"]
+    pids = [executor.pid for executor in victim.executors()]
+    victim.kill()
+    died = dict.fromkeys(pids, time.time() + 0.1)
+    for task in ids:
+        assert (await cluster.final(task))["state"] == "succeeded"
+    events = cluster.events()
+    assert most_at_once(events, died) == 5
+    starts = sorted(one["at"] for one in events if one["kind"] == "start")
+    gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
+    assert max(gaps) < BELOW
+
+
+async def test_a_paused_queue_starts_nothing_until_it_is_resumed(cluster: Cluster) -> None:
+    server = await cluster.server()
+    await cluster.worker("w", server)
+    await cluster.until_workers(1)
+    await cluster.post("queues/default/pause", {"reason": "a move"})
+    await cluster.post("handlers/nap/pause")
+    [quick] = await cluster.batch([{"name": "quick"}])
+    [other] = await cluster.batch([{"name": "quick", "queue": "other"}])
+    await cluster.final(other)
+    assert (await cluster.task(quick))["state"] == "queued"
+    await cluster.post("queues/default/resume")
+    await cluster.final(quick)
+    [nap] = await cluster.batch([{"name": "nap", "args": {"seconds": 0}}])
+    [last] = await cluster.batch([{"name": "quick"}])
+    await cluster.final(last)
+    assert (await cluster.task(nap))["state"] == "queued"
+    await cluster.post("handlers/nap/resume")
+    await cluster.final(nap)
+
+
+async def test_tenants_take_turns_while_one_has_a_long_backlog(cluster: Cluster) -> None:
+    server = await cluster.server()
+    await cluster.worker("w", server)
+    await cluster.until_workers(1)
+    await cluster.http.patch("queues/default", json={"concurrency": 4, "concurrency_per_key": 2, "paused": True})
+    big = await cluster.batch([{"name": "quick", "concurrency_key": "big"} for _ in range(400)])
+    small = await cluster.batch([{"name": "quick", "concurrency_key": f"s{n % 3}"} for n in range(60)])
+    await cluster.post("queues/default/resume")
+    for task in [*small, *big[-1:]]:
+        await cluster.final(task)
+    order = [one["task"] for one in cluster.events("start")]
+    last = max(order.index(task) for task in small)
+    served = sum(task in set(big) for task in order[:last])
+    assert served <= 30  # a fair share beside three others is 20
