@@ -63,6 +63,7 @@ class ServerNode:
             schedules=store.schedules,
             workflows=store.workflows,
             queues=store.queues,
+            explain=store.explain,
             submit=self.intake.submit,
             wakeups=store.notifier,
             supervision=self.supervision,

@@ -156,6 +156,10 @@ def page(filters: Filters, cursor: str | None, limit: int) -> Call:
     return Call(method="GET", path="/tasks", query=query)
 
 
+def explain(task: Task | str | int) -> Call:
+    return Call(method="GET", path=f"/tasks/{id_of(task)}/explain")
+
+
 def cancel(task: Task | str | int) -> Call:
     return Call(method="POST", path=f"/tasks/{id_of(task)}/cancel")
 

@@ -109,6 +109,11 @@ class Client:
                 return found
             _check_time(found, until, timeout)
 
+    def explain(self, task: Task | str | int) -> dict[str, Any]:
+        """Why it waits, where it went, why it is not tried again: {"summary", "reasons", "placement", "retry", …}."""
+        found: dict[str, Any] = self._call(calls.explain(task))
+        return found
+
     def cancel(self, task: Task | str | int) -> Task:
         """Asks for a stop; the state says whether it is `cancelled` already or `cancelling`."""
         return Task(self._call(calls.cancel(task)))
@@ -200,6 +205,11 @@ class AsyncClient:
             if found.is_final:
                 return found
             _check_time(found, until, timeout)
+
+    async def explain(self, task: Task | str | int) -> dict[str, Any]:
+        """See Client.explain."""
+        found: dict[str, Any] = await self._call(calls.explain(task))
+        return found
 
     async def cancel(self, task: Task | str | int) -> Task:
         """See Client.cancel."""

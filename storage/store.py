@@ -9,6 +9,7 @@ import trio
 
 from actors.model.task import AGEING
 from storage.dispatch import PostgresDispatch
+from storage.explain import PostgresExplain
 from storage.lanes import Lanes
 from storage.notify import Notifier
 from storage.overview import PostgresOverview
@@ -41,12 +42,13 @@ class Store:
         schedules: PostgresSchedules,
         workflows: PostgresWorkflows,
         queues: PostgresQueues,
+        explain: PostgresExplain,
         dispatch: PostgresDispatch,
         notifier: Notifier,
         pools: Sequence[Pool],
     ) -> None:
         self.tasks, self.schedules, self.workflows, self.dispatch = tasks, schedules, workflows, dispatch
-        self.queues = queues
+        self.queues, self.explain = queues, explain
         self.notifier, self._pools = notifier, pools
 
     @property
@@ -88,11 +90,13 @@ async def open_store(
     ):
         notifier = Notifier(url, listen, api, (control, work, api))
         lanes, api_lanes = Lanes(work), Lanes(api)
+        tasks = PostgresTaskStore(api, api_lanes, notifier)
         yield Store(
-            PostgresTaskStore(api, api_lanes, notifier),
+            tasks,
             PostgresSchedules(api, api_lanes, notifier),
             PostgresWorkflows(api, api_lanes, notifier),
             PostgresQueues(api, notifier),
+            PostgresExplain(api, tasks, ageing),
             PostgresDispatch(control, work, lanes, notifier, default_timeout, ageing),
             notifier,
             (control, work, api),

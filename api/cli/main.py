@@ -11,6 +11,7 @@ import typer
 
 from api.cli import db, doctor, drill, health, nodes, queues, schedules, tasks, workers, workflows
 from api.cli.exits import USAGE, say_error
+from api.cli.explain import explain_task
 
 # typer carries a click of its own: its public name for the base of all usage errors is their subclass.
 UsageError: Any = typer.BadParameter.__mro__[1]
@@ -29,6 +30,7 @@ for command in (
     tasks.submit, workers.tree, doctor.doctor, health.healthcheck, health.version,
 ):  # fmt: skip
     app.command()(command)
+tasks.tasks.command("explain")(explain_task)
 app.add_typer(tasks.tasks, name="tasks")
 app.add_typer(schedules.schedules, name="schedules")
 app.add_typer(workflows.workflows, name="workflows")

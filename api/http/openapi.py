@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from actors.model.task import SHOWN_STATES
-from api.http import queue_shapes, schedule_shapes, shapes, workflow_shapes
+from api.http import explain_shapes, queue_shapes, schedule_shapes, shapes, workflow_shapes
 from api.http.access import OPEN
 from api.http.problems import CONTENT_TYPE, FieldProblem
 from api.http.schemas import SENT
@@ -42,6 +42,7 @@ _SHOWN: Mapping[str, Any] = {
     "Deleted": schedule_shapes.DeletedJson,
     "WorkflowShown": workflow_shapes.WorkflowJson, "WorkflowPage": workflow_shapes.WorkflowPage,
     "WorkflowPosted": workflow_shapes.WorkflowPosted, "WorkflowCancelled": workflow_shapes.WorkflowCancelled,
+    "Explanation": explain_shapes.ExplanationJson,
     "QueueShown": queue_shapes.QueueJson, "QueuePage": queue_shapes.QueuePage,
     "HandlerShown": queue_shapes.HandlerJson, "HandlerPage": queue_shapes.HandlerPage,
     "Trees": shapes.TreePage, "Batch": shapes.BatchJson, "Cancelled": shapes.CancelJson, "Stats": shapes.StatsJson,
@@ -150,6 +151,9 @@ OPERATIONS: Sequence[Operation] = (
     Operation(method="get", path=f"{_V1}/tasks/{{task_id}}/attempts",
               summary="Attempts that ended otherwise than with success, and refused late outcomes",
               answers={200: "AttemptPage"}, problems=(404, 422, *_STORE)),
+    Operation(method="get", path=f"{_V1}/tasks/{{task_id}}/explain",
+              summary="Why it waits, where it went, why it is not tried again", answers={200: "Explanation"},
+              problems=(404, 422, *_STORE)),
     Operation(method="post", path=f"{_V1}/tasks/{{task_id}}/cancel", body="Empty", body_required=False,
               summary="Cancel a task: 200 nothing will start, 202 its handler is being stopped",
               answers={200: "Cancelled", 202: "Cancelled"}, problems=(404, 409, *_BODY, *_STORE)),

@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from actors.model.explain import ExplainStore
 from actors.model.ports import Submitted, TaskStore, Wakeups
 from actors.model.queue import QueueStore
 from actors.model.schedule_port import ScheduleStore
@@ -26,6 +27,7 @@ class Services:
     schedules: ScheduleStore
     workflows: WorkflowStore
     queues: QueueStore
+    explain: ExplainStore
     submit: Callable[[Sequence[NewTask]], Awaitable[list[Submitted | Exception]]]
     wakeups: Wakeups
     supervision: Callable[[], Awaitable[list[dict[str, Any]]]]

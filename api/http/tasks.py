@@ -6,8 +6,10 @@ import trio
 from quart import Blueprint, Response, request
 
 from actors.model.errors import StorageError
+from actors.model.explain import explain
 from actors.model.submission import BATCH
 from actors.model.task import FINAL, Task
+from api.http.explain_shapes import explanation_json
 from api.http.ids import cursor_for, task_id_of
 from api.http.known import KnownHandlers
 from api.http.listing import listing, wait_seconds
@@ -35,6 +37,7 @@ class Tasks:
         add("/<task_id>", "get", self.get, methods=["GET"])
         add("/<task_id>", "patch", self.patch, methods=["PATCH"])
         add("/<task_id>/attempts", "attempts", self.attempts, methods=["GET"])
+        add("/<task_id>/explain", "explain", self.explain, methods=["GET"])
         add("/<task_id>/cancel", "cancel", self.cancel, methods=["POST"])
         add("/<task_id>/retry", "retry", self.retry, methods=["POST"])
         return routes
@@ -102,6 +105,14 @@ class Tasks:
         if not attempts:
             await self._existing(number)
         return answer(page([attempt_json(one) for one in attempts]))
+
+    async def explain(self, task_id: str) -> Response:
+        no_query()
+        number = task_id_of(task_id)
+        facts = await self._services.explain.facts(number)
+        if facts is None:
+            raise not_found(f"task {number} does not exist, or was pruned")
+        return answer(explanation_json(explain(facts)))
 
     async def cancel(self, task_id: str) -> Response:
         no_query()
