@@ -325,3 +325,13 @@ async def test_storage_errors_of_the_wait_do_not_end_it(store: FakeStore) -> Non
     store.error = StorageUnavailable("away")
     async with open_api(services(store)) as api:
         assert (await api.get("/api/v1/tasks/1?wait=1")).status == 503
+
+
+async def test_a_task_is_explained(api: Api) -> None:
+    task = (await api.post("/api/v1/tasks", {"name": "noop", "delay": 100})).json["id"]
+    found = (await api.get(f"/api/v1/tasks/{task}/explain")).json
+    assert (found["id"], found["state"], found["placement"], found["retry"]) == (task, "scheduled", None, None)
+    assert [one["code"] for one in found["reasons"]] == ["not_due", "no_worker"]
+    assert found["summary"].startswith("scheduled: not due for 1 min")
+    assert (await api.get("/api/v1/tasks/999999/explain")).status == 404
+    assert (await api.get(f"/api/v1/tasks/{task}/explain?wait=1")).status == 422
