@@ -64,6 +64,7 @@ class ServerNode:
             workflows=store.workflows,
             queues=store.queues,
             explain=store.explain,
+            bulk=store.bulk,
             submit=self.intake.submit,
             wakeups=store.notifier,
             supervision=self.supervision,

@@ -170,6 +170,39 @@ def retry(task: Task | str | int, with_children: bool) -> Call:
     return Call(method="POST", path=f"/tasks/{id_of(task)}/retry", body=body, headers=JSON, repeatable=False)
 
 
+def many(verb: str, ids: Iterable[Task | str | int] | None, filters: Filters, dry_run: bool) -> list[Call]:
+    """Calls for all that is selected. Raises ValueError when it is nothing, or by ids and filters at once."""
+    if (ids is None) == (not filters):
+        raise ValueError("give either ids or filters, like state='failed'")
+    if ids is None:
+        where = plain(filters)
+        if isinstance(where.get("state"), str):
+            where["state"] = [one.strip() for one in where["state"].split(",")]
+        bodies: list[dict[str, Any]] = [{"filter": where}]
+    else:
+        chosen = [one.id if isinstance(one, Task) else str(one) for one in ids]
+        bodies = [{"ids": chosen[start : start + MAX_BATCH]} for start in range(0, len(chosen), MAX_BATCH)]
+    extra = {"dry_run": True} if dry_run else {}
+    return [
+        Call(method="POST", path=f"/tasks/{verb}", body=encode({**body, **extra}), headers=JSON, repeatable=True)
+        for body in bodies
+    ]
+
+
+def add_up(whole: dict[str, Any], done: Mapping[str, Any], repeats: bool) -> bool:
+    """Adds the counts of one answer; whether to call again."""
+    for name, value in done.items():
+        if isinstance(value, bool):
+            whole[name] = value
+        elif isinstance(value, int):
+            whole[name] = whole.get(name, 0) + value
+        else:
+            counts = whole.setdefault(name, {})
+            for reason, count in value.items():
+                counts[reason] = counts.get(reason, 0) + count
+    return bool(repeats and done["more"] and done["matched"])
+
+
 def name_of(name: Name) -> str:
     """Raises LookupError for a function that is no handler."""
     return name if isinstance(name, str) else definition_of(name).name

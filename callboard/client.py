@@ -122,6 +122,26 @@ class Client:
         """Posts a failed task again; the new one. `with_children`: also what was cancelled because it failed."""
         return Task(self._call(calls.retry(task, with_children)))
 
+    def cancel_many(
+        self, ids: Iterable[Task | str | int] | None = None, *, dry_run: bool = False, **filters: Unpack[Filters]
+    ) -> dict[str, Any]:
+        """Cancels tasks by ids, or all that match: {"matched", "cancelled", "cancelling", "skipped", …}."""
+        whole: dict[str, Any] = {}
+        for call in calls.many("cancel", ids, filters, dry_run):
+            while calls.add_up(whole, self._call(call), ids is None and not dry_run):
+                pass
+        return whole
+
+    def retry_many(
+        self, ids: Iterable[Task | str | int] | None = None, *, dry_run: bool = False, **filters: Unpack[Filters]
+    ) -> dict[str, Any]:
+        """Posts finished tasks anew, each once; without `state` those that failed: {"matched", "retried", …}."""
+        whole: dict[str, Any] = {}
+        for call in calls.many("retry", ids, filters, dry_run):
+            while calls.add_up(whole, self._call(call), ids is None and not dry_run):
+                pass
+        return whole
+
     def list(self, **filters: Unpack[Filters]) -> Iterator[Task]:
         """All tasks that match, page by page, in the order of the API."""
         cursor: str | None = None
@@ -218,6 +238,26 @@ class AsyncClient:
     async def retry(self, task: Task | str | int, *, with_children: bool = False) -> Task:
         """See Client.retry."""
         return Task(await self._call(calls.retry(task, with_children)))
+
+    async def cancel_many(
+        self, ids: Iterable[Task | str | int] | None = None, *, dry_run: bool = False, **filters: Unpack[Filters]
+    ) -> dict[str, Any]:
+        """Cancels tasks by ids, or all that match: {"matched", "cancelled", "cancelling", "skipped", …}."""
+        whole: dict[str, Any] = {}
+        for call in calls.many("cancel", ids, filters, dry_run):
+            while calls.add_up(whole, await self._call(call), ids is None and not dry_run):
+                pass
+        return whole
+
+    async def retry_many(
+        self, ids: Iterable[Task | str | int] | None = None, *, dry_run: bool = False, **filters: Unpack[Filters]
+    ) -> dict[str, Any]:
+        """Posts finished tasks anew, each once; without `state` those that failed: {"matched", "retried", …}."""
+        whole: dict[str, Any] = {}
+        for call in calls.many("retry", ids, filters, dry_run):
+            while calls.add_up(whole, await self._call(call), ids is None and not dry_run):
+                pass
+        return whole
 
     async def list(self, **filters: Unpack[Filters]) -> AsyncIterator[Task]:
         """See Client.list."""

@@ -6,6 +6,7 @@ asyncio-flavoured, inside one transaction.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from actors.model.errors import Conflict, NotFound
 from storage.connect import Connection
@@ -57,6 +58,36 @@ async def post_again(connection: Connection, task: int, submitted_by: str | None
         others = {edge["parent_id"] for edge in edges if edge["child_id"] != task} - again
         await connection.execute(sql("hear_again"), sorted(others))
     return made[task]
+
+
+async def post_all_again(connection: Connection, tasks: Sequence[int], submitted_by: str | None) -> int:
+    """Finished tasks of which no retry exists; how many were posted. None of them waits for its parents again."""
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtext('callboard_retry'), k.key)"
+        " FROM (SELECT DISTINCT (id % 2147483648)::int AS key FROM unnest($1::bigint[]) AS id ORDER BY 1) k",
+        list(tasks),
+    )
+    rows = await connection.fetch(
+        "SELECT t.id FROM callboard_tasks t WHERE t.id = ANY ($1::bigint[]) AND t.finished_at IS NOT NULL"
+        " AND NOT EXISTS (SELECT FROM callboard_tasks r WHERE r.retry_of = t.id) ORDER BY t.id",
+        list(tasks),
+    )
+    ids = [row["id"] for row in rows]
+    edges = await connection.fetch(sql("edges_of"), ids)
+    parents = Counter(edge["child_id"] for edge in edges)
+    made = await connection.fetch(
+        sql("post_again"), ids, submitted_by, [parents[one] for one in ids], [0] * len(ids), [False] * len(ids)
+    )
+    if edges:
+        new = {row["retry_of"]: row["id"] for row in made}
+        await connection.execute(
+            sql("connect"),
+            [new[edge["child_id"]] for edge in edges],
+            [edge["parent_id"] for edge in edges],
+            [edge["cancels"] for edge in edges],
+            [True] * len(edges),
+        )
+    return len(made)
 
 
 def _settled(state: str, cancels: bool) -> bool:

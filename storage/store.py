@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from actors.model.task import AGEING
+from storage.bulk import PostgresBulk
 from storage.dispatch import PostgresDispatch
 from storage.explain import PostgresExplain
 from storage.lanes import Lanes
@@ -43,12 +44,13 @@ class Store:
         workflows: PostgresWorkflows,
         queues: PostgresQueues,
         explain: PostgresExplain,
+        bulk: PostgresBulk,
         dispatch: PostgresDispatch,
         notifier: Notifier,
         pools: Sequence[Pool],
     ) -> None:
         self.tasks, self.schedules, self.workflows, self.dispatch = tasks, schedules, workflows, dispatch
-        self.queues, self.explain = queues, explain
+        self.queues, self.explain, self.bulk = queues, explain, bulk
         self.notifier, self._pools = notifier, pools
 
     @property
@@ -97,6 +99,7 @@ async def open_store(
             PostgresWorkflows(api, api_lanes, notifier),
             PostgresQueues(api, notifier),
             PostgresExplain(api, tasks, ageing),
+            PostgresBulk(api, notifier),
             PostgresDispatch(control, work, lanes, notifier, default_timeout, ageing),
             notifier,
             (control, work, api),

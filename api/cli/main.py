@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from api.cli import db, doctor, drill, health, nodes, queues, schedules, tasks, workers, workflows
+from api.cli.bulk import cancel_tasks, retry_tasks
 from api.cli.exits import USAGE, say_error
 from api.cli.explain import explain_task
 
@@ -31,6 +32,8 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 tasks.tasks.command("explain")(explain_task)
+tasks.tasks.command("cancel")(cancel_tasks)
+tasks.tasks.command("retry")(retry_tasks)
 app.add_typer(tasks.tasks, name="tasks")
 app.add_typer(schedules.schedules, name="schedules")
 app.add_typer(workflows.workflows, name="workflows")

@@ -251,37 +251,6 @@ def get_task(
     _show_one(task, settings.output)
 
 
-@tasks.command("cancel")
-def cancel_task(
-    task_id: Annotated[str, typer.Argument(metavar="ID")],
-    url: options.Url = None,
-    token: options.Token = None,
-    output: options.Output = None,
-) -> None:
-    """Cancel a task: waiting ones never start, running ones are stopped."""
-    settings = options.client_settings(url, token, output)
-    with Client(settings) as client:
-        answer = client.post(f"/tasks/{number(task_id)}/cancel")
-    _show_one(answer, settings.output)
-
-
-@tasks.command("retry")
-def retry_task(
-    task_id: Annotated[str, typer.Argument(metavar="ID")],
-    with_children: Annotated[
-        bool, typer.Option("--with-children", help="Also what was cancelled because it did not succeed.")
-    ] = False,
-    url: options.Url = None,
-    token: options.Token = None,
-    output: options.Output = None,
-) -> None:
-    """Post a finished task again, as a new one."""
-    settings = options.client_settings(url, token, output)
-    with Client(settings) as client:
-        task = client.post(f"/tasks/{number(task_id)}/retry", {"with_children": True} if with_children else None)
-    _show_one(task, settings.output)
-
-
 def number(text: str) -> str:
     if not text.isascii() or not text.isdigit():
         raise CommandFailed(f"{shown(text)} is no task id (ID): write the number that submit printed", BAD_DATA)

@@ -8,6 +8,7 @@ from quart_trio import QuartTrio
 
 from actors.runtime.supervisor import RestartPolicy, keep_running
 from api.http.access import Access
+from api.http.bulk import Bulk
 from api.http.docs import docs_blueprint
 from api.http.front import Front, Path
 from api.http.health import health_blueprint
@@ -32,7 +33,7 @@ def create_app(services: Services) -> QuartTrio:
     app.register_blueprint(health_blueprint(services.checks, services.ready))
     app.register_blueprint(metrics_blueprint(services.metrics, StatsCache(services.store)))
     if has_api:
-        for resource in (Tasks, Schedules, Workflows, Queues, Workers, System):
+        for resource in (Tasks, Bulk, Schedules, Workflows, Queues, Workers, System):
             app.register_blueprint(resource(services).blueprint())
         app.register_blueprint(docs_blueprint())
 

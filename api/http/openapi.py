@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from actors.model.task import SHOWN_STATES
-from api.http import explain_shapes, queue_shapes, schedule_shapes, shapes, workflow_shapes
+from api.http import bulk, explain_shapes, queue_shapes, schedule_shapes, shapes, workflow_shapes
 from api.http.access import OPEN
 from api.http.problems import CONTENT_TYPE, FieldProblem
 from api.http.schemas import SENT
@@ -43,6 +43,7 @@ _SHOWN: Mapping[str, Any] = {
     "WorkflowShown": workflow_shapes.WorkflowJson, "WorkflowPage": workflow_shapes.WorkflowPage,
     "WorkflowPosted": workflow_shapes.WorkflowPosted, "WorkflowCancelled": workflow_shapes.WorkflowCancelled,
     "Explanation": explain_shapes.ExplanationJson,
+    "CancelledMany": bulk.CancelledMany, "RetriedMany": bulk.RetriedMany,
     "QueueShown": queue_shapes.QueueJson, "QueuePage": queue_shapes.QueuePage,
     "HandlerShown": queue_shapes.HandlerJson, "HandlerPage": queue_shapes.HandlerPage,
     "Trees": shapes.TreePage, "Batch": shapes.BatchJson, "Cancelled": shapes.CancelJson, "Stats": shapes.StatsJson,
@@ -159,6 +160,10 @@ OPERATIONS: Sequence[Operation] = (
               answers={200: "Cancelled", 202: "Cancelled"}, problems=(404, 409, *_BODY, *_STORE)),
     Operation(method="post", path=f"{_V1}/tasks/{{task_id}}/retry", summary="Post a finished task anew", body="Retry",
               body_required=False, answers={201: "TaskShown"}, problems=(404, 409, *_BODY, *_STORE)),
+    Operation(method="post", path=f"{_V1}/tasks/cancel", summary="Cancel many tasks, by ids or by a filter",
+              body="Selection", answers={200: "CancelledMany"}, problems=_BODY + _STORE),
+    Operation(method="post", path=f"{_V1}/tasks/retry", summary="Post many finished tasks anew, by ids or by a filter",
+              body="Selection", answers={200: "RetriedMany"}, problems=_BODY + _STORE),
     *_SCHEDULES,
     Operation(method="post", path=f"{_V1}/workflows", summary="Post a graph of up to 10,000 tasks, all or nothing",
               body="Workflow", parameters=[_IDEMPOTENCY], answers={201: "WorkflowPosted", 200: "WorkflowPosted"},

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from actors.model.bulk import BULK
 from actors.model.fields import object_schema
 from actors.model.ports import TaskPatch
 from actors.model.queue import QueuePatch
@@ -33,6 +34,7 @@ SENT: Mapping[str, Mapping[str, Any]] = {
         **object_schema(QUEUE, "What to change; null takes a limit away."),
         "minProperties": 1,
     },
+    "Selection": object_schema(BULK, "Tasks by ids or by a filter."),
     "Pause": object_schema(PAUSE, "Why, for whoever asks later."),
     "Backfill": object_schema(SPAN, "An interval of the past, both ends within it."),
     "Retry": object_schema(RETRY, "Nothing, or with what was cancelled because the task did not succeed."),

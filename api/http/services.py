@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from actors.model.bulk import BulkStore
 from actors.model.explain import ExplainStore
 from actors.model.ports import Submitted, TaskStore, Wakeups
 from actors.model.queue import QueueStore
@@ -28,6 +29,7 @@ class Services:
     workflows: WorkflowStore
     queues: QueueStore
     explain: ExplainStore
+    bulk: BulkStore
     submit: Callable[[Sequence[NewTask]], Awaitable[list[Submitted | Exception]]]
     wakeups: Wakeups
     supervision: Callable[[], Awaitable[list[dict[str, Any]]]]

@@ -15,6 +15,7 @@ from api.http.app import create_app
 from api.http.openapi import description
 from api.http.services import Services
 from api.settings import Settings
+from tests.support.fake_bulk import FakeBulk
 from tests.support.fake_explain import FakeExplain
 from tests.support.fake_queues import FakeQueues
 from tests.support.fake_schedules import FakeSchedules
@@ -32,6 +33,7 @@ def services(store: FakeStore, wakeups: FakeWakeups | None = None, **changes: An
         "schedules": FakeSchedules(),
         "queues": FakeQueues(),
         "explain": FakeExplain(store),
+        "bulk": FakeBulk(store),
         "workflows": FakeWorkflows(),
         "submit": store.submit,
         "wakeups": wakeups or FakeWakeups(),

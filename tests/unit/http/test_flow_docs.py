@@ -14,6 +14,7 @@ import pytest
 
 import callboard
 from actors.model import explain
+from actors.model.bulk import read_bulk
 from actors.model.queue_fields import read_queue
 from actors.model.submission import MOST_PARENTS, read_task
 from actors.model.task import AGEING
@@ -22,7 +23,7 @@ from actors.model.wrong import Wrong
 from api.cli.main import main
 
 DOCS = Path(__file__).parents[3] / "docs"
-PAGES = ("workflows.md", "uniqueness.md", "limits.md", "explain.md")
+PAGES = ("workflows.md", "uniqueness.md", "limits.md", "explain.md", "bulk.md")
 TASK = {"id": "1", "name": "demo", "state": "queued"}
 QUEUE = {"name": "mail", "due": 0, "running": 0}
 WORKFLOW = {"id": "7", "name": "nightly", "state": "running", "done": 0, "total": 4, "counts": {}}
@@ -37,7 +38,10 @@ def judge(request: httpx.Request) -> httpx.Response:
     now, path = datetime.now(UTC), request.url.path
     found: list[Wrong] = []
     answer: dict[str, Any] = WORKFLOW if "workflows" in path else TASK
-    if request.method == "POST" and path.endswith("/tasks"):
+    if path.endswith(("/tasks/cancel", "/tasks/retry")):
+        _, found = read_bulk(json.loads(request.content))
+        answer = {"matched": 1, "cancelled": 1, "retried": 1, "skipped": {}, "more": False, "dry_run": False}
+    elif request.method == "POST" and path.endswith("/tasks"):
         _, found = read_task(json.loads(request.content), now, json.dumps)
     elif request.method == "POST" and path.endswith("/workflows"):
         _, found = read_workflow(json.loads(request.content), now, json.dumps)
@@ -85,6 +89,11 @@ def test_every_reason_is_told_of() -> None:
     codes = set(re.findall(r'(?:Reason\(|code=|^ +\()"(\w+)"', source, re.M))
     assert len(codes) > 15
     assert [code for code in sorted(codes) if f"`{code}`" not in page] == []
+
+
+def test_the_selection_is_taken() -> None:
+    [body] = blocks("bulk.md", "json")
+    assert read_bulk(json.loads(body))[1] == []
 
 
 def test_the_limits_are_taken() -> None:
