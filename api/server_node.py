@@ -304,6 +304,7 @@ async def run_server(
             settings.database_url,
             default_timeout=settings.default_timeout,
             ageing=settings.priority_ageing,
+            retention=Retention(settings.keep_succeeded, settings.keep_unsuccessful, settings.keep_idempotency_keys),
             direct_url=settings.direct_url,
         ) as store,
     ):

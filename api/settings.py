@@ -17,6 +17,7 @@ from typing import Any
 
 from actors.model.errors import ConfigurationError
 from actors.model.lease import DEFAULT, PROFILES, LeaseTerms
+from actors.model.queue import Retention
 from actors.model.task import AGEING
 from api.settings_keys import BY_VARIABLE, KEYS, LEASE_KEYS
 from api.settings_sources import Source, as_text, from_env_file, from_flags, from_toml, from_variables, unresolved
@@ -35,6 +36,9 @@ def default_data() -> Path:
 def default_executors() -> int:
     """One a core, at most 4: more processes cost memory before they bring speed."""
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
+
+
+KEPT = Retention()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,9 @@ class Settings:
     cancel_grace: float = 5.0  # and then to leave after they were cancelled
     frozen_limit: float | None = None  # seconds that work goes on while the database does not answer; None: for ever
     default_timeout: float | None = None
+    keep_succeeded: float = KEPT.succeeded  # seconds, where their queue says nothing
+    keep_unsuccessful: float = KEPT.unsuccessful
+    keep_idempotency_keys: float = KEPT.keys
     priority_ageing: float = AGEING  # seconds after which a task stands beside new ones of the next better priority
     token: str | None = field(default=None, repr=False)
     insecure: bool = False

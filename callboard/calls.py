@@ -27,6 +27,7 @@ FINAL = frozenset({"succeeded", "failed", "cancelled", "expired", "quarantined"}
 JSON = {"Content-Type": "application/json"}
 Name = str | Callable[..., Any]  # a task name, or the decorated function
 Ids = list[str]
+Attempts = list[dict[str, Any]]
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -154,6 +155,10 @@ def page(filters: Filters, cursor: str | None, limit: int) -> Call:
     if cursor is not None:
         query["cursor"] = cursor
     return Call(method="GET", path="/tasks", query=query)
+
+
+def attempts(task: Task | str | int) -> Call:
+    return Call(method="GET", path=f"/tasks/{id_of(task)}/attempts")
 
 
 def explain(task: Task | str | int) -> Call:

@@ -15,7 +15,7 @@ from typing import Any, Self, Unpack
 import httpx
 
 from callboard import calls
-from callboard.calls import Call, Filters, Ids, Name, Patience, SubmitOptions, Task
+from callboard.calls import Attempts, Call, Filters, Ids, Name, Patience, SubmitOptions, Task
 from callboard.queues import AsyncHandlers, AsyncQueues, Handlers, Queues
 from callboard.schedules import AsyncSchedules, Schedules
 from callboard.workflows import AsyncWorkflows, Workflows
@@ -108,6 +108,11 @@ class Client:
             if found.is_final:
                 return found
             _check_time(found, until, timeout)
+
+    def attempts(self, task: Task | str | int) -> Attempts:
+        """Attempts that ended otherwise than with success, and refused late outcomes, the oldest first."""
+        found: Attempts = (self._call(calls.attempts(task)))["items"]
+        return found
 
     def explain(self, task: Task | str | int) -> dict[str, Any]:
         """Why it waits, where it went, why it is not tried again: {"summary", "reasons", "placement", "retry", …}."""
@@ -225,6 +230,11 @@ class AsyncClient:
             if found.is_final:
                 return found
             _check_time(found, until, timeout)
+
+    async def attempts(self, task: Task | str | int) -> Attempts:
+        """Attempts that ended otherwise than with success, and refused late outcomes, the oldest first."""
+        found: Attempts = (await self._call(calls.attempts(task)))["items"]
+        return found
 
     async def explain(self, task: Task | str | int) -> dict[str, Any]:
         """See Client.explain."""

@@ -19,6 +19,8 @@ class Limits(TypedDict, total=False):
     concurrency_per_key: int | None
     rate: Mapping[str, float] | None  # {"limit": starts, "period": seconds}
     rate_per_key: Mapping[str, float] | None
+    keep_succeeded: float | None  # seconds
+    keep_unsuccessful: float | None
 
 
 def _get(path: str) -> Call:

@@ -7,6 +7,7 @@ from typing import Any
 
 from actors.model.errors import NotFound
 from actors.model.ports import FullQueues
+from actors.model.queue import Retention
 from actors.model.task import DEFAULT_QUEUE
 from actors.model.worker import CoordinatorView, WorkerView
 from storage.notify import Notifier
@@ -19,8 +20,8 @@ COUNTED = 100_000  # tasks of one state that are counted; more than this is show
 class PostgresOverview:
     """Implements the other part of the TaskStore port."""
 
-    def __init__(self, pool: Pool, notifier: Notifier) -> None:
-        self._pool, self._notifier = pool, notifier
+    def __init__(self, pool: Pool, notifier: Notifier, retention: Retention) -> None:
+        self._pool, self._notifier, self._retention = pool, notifier, retention
 
     async def known_handlers(self) -> dict[str, bool]:
         rows = await self._pool.fetch(
@@ -60,7 +61,8 @@ class PostgresOverview:
         if expired != "UPDATE 0":
             self._notifier.final()
             self._notifier.parents()
-        rows = await self._pool.fetch(sql("prune"), limit)
+        kept = self._retention
+        rows = await self._pool.fetch(sql("prune"), limit, kept.succeeded, kept.unsuccessful, kept.keys)
         await self._pool.execute(sql("prune_sessions"))
         return int(rows[0]["count"])
 

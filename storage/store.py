@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from actors.model.queue import Retention
 from actors.model.task import AGEING
 from storage.bulk import PostgresBulk
 from storage.dispatch import PostgresDispatch
@@ -21,6 +22,7 @@ from storage.tasks import PostgresTasks
 from storage.url import parse_url
 from storage.workflows import PostgresWorkflows
 
+KEPT = Retention()
 CONNECTIONS = 12  # of one node, beside the one that listens, unless the URL says otherwise
 CONTROL_LIMIT, WORK_LIMIT, API_LIMIT = 2.0, 5.0, 10.0  # seconds a statement
 API_WAIT = 1.0  # seconds that a request waits for a connection
@@ -29,9 +31,9 @@ API_WAIT = 1.0  # seconds that a request waits for a connection
 class PostgresTaskStore(PostgresTasks, PostgresOverview):
     """The TaskStore port."""
 
-    def __init__(self, pool: Pool, lanes: Lanes, notifier: Notifier) -> None:
+    def __init__(self, pool: Pool, lanes: Lanes, notifier: Notifier, retention: Retention) -> None:
         PostgresTasks.__init__(self, pool, lanes, notifier)
-        PostgresOverview.__init__(self, pool, notifier)
+        PostgresOverview.__init__(self, pool, notifier, retention)
 
 
 class Store:
@@ -70,7 +72,12 @@ class Store:
 
 @asynccontextmanager
 async def open_store(
-    database_url: str, *, default_timeout: float | None = None, ageing: float = AGEING, direct_url: str | None = None
+    database_url: str,
+    *,
+    default_timeout: float | None = None,
+    ageing: float = AGEING,
+    retention: Retention = KEPT,
+    direct_url: str | None = None,
 ) -> AsyncIterator[Store]:
     """Trio-flavoured; inside the loop. Connects when first used.
 
@@ -92,7 +99,7 @@ async def open_store(
     ):
         notifier = Notifier(url, listen, api, (control, work, api))
         lanes, api_lanes = Lanes(work), Lanes(api)
-        tasks = PostgresTaskStore(api, api_lanes, notifier)
+        tasks = PostgresTaskStore(api, api_lanes, notifier, retention)
         yield Store(
             tasks,
             PostgresSchedules(api, api_lanes, notifier),

@@ -50,6 +50,8 @@ def _queue(view: QueueView) -> wire.Queue:
         "concurrency_per_key": view.concurrency_per_key,
         "rate": _rate(view.rate),
         "rate_per_key": _rate(view.rate_per_key),
+        "keep_succeeded": view.keep_succeeded,
+        "keep_unsuccessful": view.keep_unsuccessful,
         "paused": view.paused,
         "paused_reason": view.paused_reason,
     }

@@ -15,6 +15,15 @@ class Rate:
     period: float
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Seconds that something is kept after its end, where its queue says nothing."""
+
+    succeeded: float = 7 * 86_400.0
+    unsuccessful: float = 30 * 86_400.0
+    keys: float = 86_400.0  # idempotency keys, after they were used first
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueView:
     """One queue as it is shown. None: no limit, or nothing to say."""

@@ -33,6 +33,8 @@ class _Rate:
         return object_schema(_RATE, "No more starts than this within any period of this length.")
 
 
+_KEEP = Seconds(3_153_600_000.0)
+_KEPT = "Seconds that tasks are kept, at least a minute, after they"
 QUEUE: Mapping[str, Field] = {
     "concurrency": Field(
         kind=Whole(0, MOST), nullable=True, description="Weight that may be out at once, on all workers together"
@@ -42,6 +44,8 @@ QUEUE: Mapping[str, Field] = {
     ),
     "rate": Field(kind=_Rate(), nullable=True, description="Starts, on all workers together"),
     "rate_per_key": Field(kind=_Rate(), nullable=True, description="The same of one concurrency_key"),
+    "keep_succeeded": Field(kind=_KEEP, nullable=True, description=f"{_KEPT} succeeded"),
+    "keep_unsuccessful": Field(kind=_KEEP, nullable=True, description=f"{_KEPT} ended otherwise"),
     "paused": Field(kind=Switch(), description="Start nothing"),
     "paused_reason": Field(kind=Text(MOST_REASON), nullable=True, description="For whoever asks later"),
 }

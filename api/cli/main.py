@@ -12,7 +12,7 @@ import typer
 from api.cli import db, doctor, drill, health, nodes, queues, schedules, tasks, workers, workflows
 from api.cli.bulk import cancel_tasks, retry_tasks
 from api.cli.exits import USAGE, say_error
-from api.cli.explain import explain_task
+from api.cli.explain import explain_task, list_attempts
 
 # typer carries a click of its own: its public name for the base of all usage errors is their subclass.
 UsageError: Any = typer.BadParameter.__mro__[1]
@@ -31,6 +31,7 @@ for command in (
     tasks.submit, workers.tree, doctor.doctor, health.healthcheck, health.version,
 ):  # fmt: skip
     app.command()(command)
+tasks.tasks.command("attempts")(list_attempts)
 tasks.tasks.command("explain")(explain_task)
 tasks.tasks.command("cancel")(cancel_tasks)
 tasks.tasks.command("retry")(retry_tasks)

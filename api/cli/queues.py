@@ -52,16 +52,22 @@ def set_queue(
     rate_per_key: Annotated[
         str | None, typer.Option("--rate-per-key", metavar="N/SECONDS|none", help="Starts of one key.")
     ] = None,
+    keep_succeeded: Annotated[
+        str | None, typer.Option("--keep-succeeded", metavar="SECONDS|none", help="After they ended.")
+    ] = None,
+    keep_unsuccessful: Annotated[str | None, typer.Option("--keep-unsuccessful", metavar="SECONDS|none")] = None,
     url: options.Url = None,
     token: options.Token = None,
     output: options.Output = None,
 ) -> None:
-    """Change limits of a queue."""
+    """Change limits of a queue, and how long it keeps its tasks."""
     settings = options.client_settings(url, token, output)
     change: dict[str, Any] = {}
     for field, text, option in (
         ("concurrency", concurrency, "--concurrency"),
         ("concurrency_per_key", per_key, "--concurrency-per-key"),
+        ("keep_succeeded", keep_succeeded, "--keep-succeeded"),
+        ("keep_unsuccessful", keep_unsuccessful, "--keep-unsuccessful"),
     ):
         if text is not None:
             change[field] = None if text == "none" else _whole(text, option)

@@ -24,6 +24,8 @@ class QueueJson(TypedDict):
     concurrency_per_key: int | None
     rate: RateJson | None
     rate_per_key: RateJson | None
+    keep_succeeded: float | None  # seconds; null: as for all queues
+    keep_unsuccessful: float | None
     paused: bool
     paused_reason: str | None
     paused_at: datetime | None
@@ -61,6 +63,8 @@ def queue_json(view: QueueView) -> QueueJson:
         "concurrency_per_key": view.concurrency_per_key,
         "rate": _rate(view.rate),
         "rate_per_key": _rate(view.rate_per_key),
+        "keep_succeeded": view.keep_succeeded,
+        "keep_unsuccessful": view.keep_unsuccessful,
         "paused": view.paused,
         "paused_reason": view.paused_reason,
         "paused_at": view.paused_at,

@@ -1,13 +1,23 @@
--- T15. A batch of what retention no longer keeps: succeeded 7 days, other final states 30, idempotency keys 24 hours.
-WITH old AS MATERIALIZED (
-    (SELECT id FROM callboard_tasks
-     WHERE state = 'succeeded' AND finished_at < statement_timestamp() - interval '7 days' AND NOT callboard_is_needed(id)
-     ORDER BY finished_at LIMIT $1)
-    UNION ALL
-    (SELECT id FROM callboard_tasks
-     WHERE state IN ('failed', 'cancelled', 'expired', 'quarantined') AND finished_at < statement_timestamp() - interval '30 days'
-       AND NOT callboard_is_needed(id)
-     ORDER BY finished_at LIMIT $1)
+-- T15. A batch of what retention no longer keeps, lane by lane along an index; one pruner at a time. $1 tasks,
+-- $2 seconds that succeeded tasks are kept where their queue says nothing, $3 the others, $4 idempotency keys.
+-- Nothing goes within a minute of its end: whoever waits for it sees it.
+WITH lane AS MATERIALIZED (
+    SELECT l.id, statement_timestamp() - make_interval(secs => greatest(coalesce(q.keep_succeeded, $2), 60)) AS succeeded,
+           statement_timestamp() - make_interval(secs => greatest(coalesce(q.keep_unsuccessful, $3), 60)) AS unsuccessful
+    FROM callboard_lanes l LEFT JOIN callboard_queues q ON q.name = callboard_queue_of(l)
+    WHERE (SELECT pg_try_advisory_xact_lock(hashtextextended('callboard prune', 0)))
+), old AS MATERIALIZED (
+    SELECT o.id FROM lane CROSS JOIN LATERAL (
+        (SELECT t.id FROM callboard_tasks t
+         WHERE t.lane_id = lane.id AND t.state = 'succeeded' AND t.finished_at < lane.succeeded AND NOT callboard_is_needed(t.id)
+         ORDER BY t.finished_at LIMIT $1)
+        UNION ALL
+        (SELECT t.id FROM callboard_tasks t
+         WHERE t.lane_id = lane.id AND t.state IN ('failed', 'cancelled', 'expired', 'quarantined') AND t.finished_at < lane.unsuccessful
+           AND NOT callboard_is_needed(t.id)
+         ORDER BY t.finished_at LIMIT $1)
+    ) o
+    LIMIT 10 * $1
 ), gone AS (
     DELETE FROM callboard_tasks t USING (SELECT id FROM old ORDER BY id LIMIT $1) o
     WHERE t.id = o.id RETURNING t.id
@@ -24,7 +34,7 @@ WITH old AS MATERIALIZED (
         ORDER BY w.id LIMIT 100)
 ), keys AS (
     DELETE FROM callboard_idempotency_keys WHERE key IN (
-        SELECT key FROM callboard_idempotency_keys WHERE created_at < statement_timestamp() - interval '24 hours'
+        SELECT key FROM callboard_idempotency_keys WHERE created_at < statement_timestamp() - make_interval(secs => $4::float8)
         ORDER BY created_at LIMIT $1)
 )
 SELECT count(*)::int FROM gone

@@ -23,7 +23,7 @@ from actors.model.wrong import Wrong
 from api.cli.main import main
 
 DOCS = Path(__file__).parents[3] / "docs"
-PAGES = ("workflows.md", "uniqueness.md", "limits.md", "explain.md", "bulk.md")
+PAGES = ("workflows.md", "uniqueness.md", "limits.md", "explain.md", "bulk.md", "retention.md")
 TASK = {"id": "1", "name": "demo", "state": "queued"}
 QUEUE = {"name": "mail", "due": 0, "running": 0}
 WORKFLOW = {"id": "7", "name": "nightly", "state": "running", "done": 0, "total": 4, "counts": {}}
@@ -51,7 +51,7 @@ def judge(request: httpx.Request) -> httpx.Response:
         answer = QUEUE
     elif path.endswith("/explain"):
         answer = {**TASK, "summary": "queued", "reasons": [], "placement": None, "retry": None}
-    elif path.endswith(("/tasks", "/workflows", "/queues")):
+    elif path.endswith(("/tasks", "/workflows", "/queues", "/attempts")):
         answer = {"items": [], "next_cursor": None}
     if found:
         return httpx.Response(422, json={"detail": found[0].line})
@@ -97,8 +97,9 @@ def test_the_selection_is_taken() -> None:
 
 
 def test_the_limits_are_taken() -> None:
-    [body] = blocks("limits.md", "json")
-    assert read_queue(json.loads(body))[1] == []
+    for page in ("limits.md", "retention.md"):
+        [body] = blocks(page, "json")
+        assert read_queue(json.loads(body))[1] == []
     assert f"at its {AGEING:g} s" in (DOCS / "limits.md").read_text()
 
 

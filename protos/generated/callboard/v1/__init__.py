@@ -1055,7 +1055,7 @@ class Queue(betterproto2.Message):
 
     settings: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    JSON object: concurrency, concurrency_per_key, rate, rate_per_key, paused, paused_reason
+    JSON object: concurrency, concurrency_per_key, rate, rate_per_key, keep_succeeded, keep_unsuccessful, paused, paused_reason
     """
 
 
