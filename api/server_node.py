@@ -15,6 +15,7 @@ import trio
 from actors.coordinator.tree import Coordinator
 from actors.model.errors import LinkError, StorageRefused, StorageUnavailable
 from actors.model.link import CoordinatorEnd
+from actors.model.queue import Retention
 from actors.runtime.aio import open_loop
 from actors.runtime.process_mark import this_process
 from actors.runtime.supervisor import RestartPolicy, Run, keep_running
@@ -24,6 +25,7 @@ from actors.scheduler.cron import Cron
 from actors.scheduler.intake import Intake
 from actors.scheduler.janitor import Janitor
 from actors.scheduler.resolver import Resolver
+from actors.scheduler.statistics import Statistics
 from actors.scheduler.tree import run_intake, run_scheduler
 from api.http.app import create_app
 from api.http.serve import LIFESPAN_LIMIT, Grace, serve_http
@@ -181,7 +183,10 @@ class ServerNode:
             cron = self.health.cron = Cron(self.store.schedules, self.store.notifier)
             janitor = Janitor(self.store.tasks)
             resolver = Resolver(self.store.tasks, self.store.notifier)
-            start = partial(run_scheduler, self.intake, janitor, scheduler, cron=cron, resolver=resolver)
+            statistics = Statistics(self.store.tasks)
+            start = partial(
+                run_scheduler, self.intake, janitor, scheduler, cron=cron, resolver=resolver, statistics=statistics
+            )
             await nursery.start(start)
         else:
             await nursery.start(run_intake, self.intake, scheduler)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+
+import asyncpg
 
 from actors.model.bulk import BulkDone, Selection
 from actors.model.ports import TaskFilter
@@ -36,9 +39,7 @@ class PostgresBulk:
             ids = ids[: selection.limit]
         done = Counter[str]()
         for part in _parts(() if selection.dry_run else ids):
-            row = await self._pool.fetchrow(sql("cancel_many"), part)
-            assert row is not None
-            done.update(dict(row))
+            done.update(dict(await self._pool.run(partial(_cancel, part))))
             await self._tell("wishes")
             self._notifier.final()
             self._notifier.parents()
@@ -91,6 +92,17 @@ class PostgresBulk:
     async def _tell(self, topic: str) -> None:
         self._notifier.notify(topic)
         await self._pool.execute("SELECT pg_notify($1, '')", self._notifier.channel(topic))
+
+
+async def _cancel(ids: Sequence[int], connection: Connection) -> asyncpg.Record:
+    async with connection.transaction():
+        await connection.execute(
+            "SELECT FROM callboard_tasks WHERE id = ANY ($1::bigint[]) AND finished_at IS NULL ORDER BY id FOR UPDATE",
+            ids,
+        )
+        row = await connection.fetchrow(sql("cancel_many"), ids)
+        assert row is not None
+        return row
 
 
 def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -93,7 +93,7 @@ class PostgresDispatch(PostgresOutcomes, PostgresSessions):
                 return await LimitedClaim(connection, offer, self._ageing).run()
 
         taken = await self._work.run(work, repeatable=never)
-        return LimitedShares(await self._shares(taken.rows, offer.lease_key), taken.more, taken.again)
+        return LimitedShares(await self._shares(taken.rows, offer.lease_key), taken.more, taken.again, taken.reserved)
 
     async def claimed(self, lease_key: bytes, sessions: Sequence[tuple[int, int]]) -> list[Claimed]:
         key = uuid.UUID(bytes=lease_key)
@@ -135,6 +135,7 @@ class PostgresDispatch(PostgresOutcomes, PostgresSessions):
             row["flags"],
             row["sizes"],
             row["payloads"],
+            weights=[] if row["weights"] is None or max(row["weights"]) == 1 else row["weights"],
         )
 
 

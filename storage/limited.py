@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from actors.model.limits import UNKEYED, Budget, Candidate, Placed, in_order, in_turn, place
+from actors.model.limits import UNKEYED, Budget, Candidate, Placed, Room, in_order, in_turn, place
 from actors.model.ports import ClaimOffer
 from storage.connect import Connection
 from storage.queries import sql
@@ -49,6 +49,7 @@ class Taken:
     rows: list[asyncpg.Record] = field(default_factory=list)  # as those of claim.sql
     more: bool = False  # another claim would find more if there were room for it
     again: float | None = None  # seconds after which time alone lets more start
+    reserved: int | None = None  # the session that gets nothing else until a heavy task fits
 
 
 class LimitedClaim:
@@ -71,11 +72,13 @@ class LimitedClaim:
             return Taken([], self._more, min(self._waits, default=None))
         sessions = [session for session, _ in self._offer.sessions]
         rivals = await self._rivals([*free, *(lane for queue in queues.values() for lane in queue.lanes)])
-        placed = place(sequences, rivals, [sessions[slot] for slot in self._offer.slots])
+        rooms = {session: Room(*room) for session, room in zip(sessions, self._offer.rooms, strict=False)}
+        placed = place(sequences, rivals, [sessions[slot] for slot in self._offer.slots], rooms)
         rows = await self._take(placed, queues, key)
         if placed.waits:
             self._waits.append(0.25)
-        return Taken(rows, self._more or (placed.full and bool(rows)), min(self._waits, default=None))
+        more = self._more or (placed.full and bool(rows))
+        return Taken(rows, more, min(self._waits, default=None), placed.reserved)
 
     async def _lock(self) -> tuple[dict[str, Queue], list[int]]:
         """Queues with limits, and lanes that are to be placed but have none."""

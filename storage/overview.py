@@ -14,6 +14,7 @@ from storage.notify import Notifier
 from storage.pool import Pool
 from storage.queries import sql
 
+FEW = 1_000.0  # tasks: plans for so few are bad for many
 COUNTED = 100_000  # tasks of one state that are counted; more than this is shown as this
 
 
@@ -34,6 +35,17 @@ class PostgresOverview:
         rows = await self._pool.fetch_fitted(sql("full_queues"), limit, DEFAULT_QUEUE)
         lanes = {(row["name"], row["given"]): row["queue"] for row in rows}
         return FullQueues(frozenset(lanes.values()), lanes)
+
+    async def refresh_statistics(self) -> bool:
+        row = await self._pool.fetchrow(
+            "SELECT reltuples BETWEEN 0 AND $1 AND pg_stat_get_mod_since_analyze(oid) > $1 AS young"
+            " FROM pg_class WHERE oid = 'callboard_tasks'::regclass",
+            FEW,
+        )
+        if row is None or not row["young"]:
+            return False
+        await self._pool.execute("ANALYZE callboard_tasks")
+        return True
 
     async def unserved(self, limit: int) -> list[str]:
         return [row["name"] for row in await self._pool.fetch(sql("unserved"), DEFAULT_QUEUE, limit)]

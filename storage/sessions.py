@@ -54,11 +54,11 @@ class PostgresSessions:
 
     async def held_by(self, session_id: int) -> list[Held]:
         rows = await self._control.fetch(
-            "SELECT id, attempt, lease_key FROM callboard_tasks"
+            "SELECT id, attempt, lease_key, weight FROM callboard_tasks"
             " WHERE session_id = $1 AND state IN ('assigned', 'running')",
             session_id,
         )
-        return [Held(row["id"], row["attempt"], row["lease_key"].bytes) for row in rows]
+        return [Held(row["id"], row["attempt"], row["lease_key"].bytes, row["weight"]) for row in rows]
 
     async def renew(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import asyncpg
 
@@ -89,7 +90,7 @@ class PostgresWorkflows:
         known = await self._pool.fetchrow("SELECT FROM callboard_workflows WHERE id = $1", workflow_id)
         if known is None:
             raise NotFound(f"workflow {workflow_id} does not exist, or was pruned")
-        states = Counter(row["state"] for row in await self._pool.fetch(sql("cancel_workflow"), workflow_id))
+        states = Counter(row["state"] for row in await self._pool.run(partial(_cancel, workflow_id)))
         told = {"cancelled": states.pop("cancelled", 0), "cancelling": states.total()}
         if told["cancelled"]:
             self._notifier.final()
@@ -98,6 +99,17 @@ class PostgresWorkflows:
             self._notifier.notify("wishes")
             await self._pool.execute("SELECT pg_notify($1, '')", self._notifier.channel("wishes"))
         return told
+
+
+async def _cancel(workflow_id: int, connection: Connection) -> list[asyncpg.Record]:
+    """Locks in the order in which everybody locks, then changes: no join that could go wrong for many rows."""
+    async with connection.transaction():
+        await connection.execute(
+            "SELECT FROM callboard_tasks WHERE workflow_id = $1 AND workflow_id IS NOT NULL AND finished_at IS NULL"
+            " ORDER BY id FOR UPDATE",
+            workflow_id,
+        )
+        return list(await connection.fetch(sql("cancel_workflow"), workflow_id))
 
 
 async def _first(connection: Connection, key: str, request_hash: bytes | None, number: int) -> int:

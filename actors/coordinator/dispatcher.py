@@ -53,6 +53,7 @@ class Dispatcher:
         self._lanes_read = -1e9
         self._lanes_version = 0
         self._special: set[int] = set()  # lanes that the usual claim leaves alone
+        self._reserved: set[int] = set()  # sessions that get nothing else until a heavy task fits
         self._more_limited = False  # the last claim under limits would have found more with more room
         self._groups: list[tuple[list[Link], list[int]]] = []
         self._grouped: tuple[int, int] = (-1, -1)
@@ -109,6 +110,9 @@ class Dispatcher:
     def _suspect_after(self) -> float:
         return 1.5 * self._terms.heartbeat
 
+    def _room(self, link: Link, now: float) -> int:
+        return 0 if link.session.id in self._reserved else link.room(now, self._suspect_after)
+
     async def run_once(self) -> bool:
         """One claim for each group of equal workers that has room; whether it is worth going on at once."""
         if trio.current_time() >= self._looked_at + self._terms.poll:
@@ -122,6 +126,7 @@ class Dispatcher:
         told, self._told, self._hinted, self._held_back = self._told, False, False, False
         self._again_at = float("inf")
         claimed, more, full = 0, False, False
+        self._reserved = set()
         for links, lanes in self._groups:
             now = trio.current_time()
             room = [link.room(now, self._suspect_after) for link in links]
@@ -132,8 +137,9 @@ class Dispatcher:
             if turns and not self._special.isdisjoint(lanes):
                 limited = await self._claim_limited(links, lanes, turns)
                 claimed, more = claimed + limited, more or self._more_limited
-                room = [link.room(now, self._suspect_after) for link in links]
-                turns = self._turns(links, room, now)
+                room = [self._room(link, now) for link in links]
+                full = full or bool(self._reserved)
+                turns = self._turns(links, room, now) if any(room) else []
             got, seen = await self._claim_somehow(links, lanes, turns) if turns else (0, 0)
             claimed += got
             if seen >= len(turns):  # more may be due
@@ -166,13 +172,15 @@ class Dispatcher:
     async def _claim_limited(self, links: Sequence[Link], lanes: Sequence[int], turns: Sequence[int]) -> int:
         """What may start of queues with limits, before the rest; how many."""
         sessions = [(link.session.id, link.session.epoch) for link in links]
+        rooms = [(max(0, link.worker.slots - link.held), link.worker.slots) for link in links]
         terms, key = self._terms, chance.key()
         self._more_limited = False
         self.claiming.add(key)
         try:
             found = await self._store.claim_limited(
-                ClaimOffer(key, lanes, sessions, turns, terms.ack_window, terms.claim_margin)
+                ClaimOffer(key, lanes, sessions, turns, terms.ack_window, terms.claim_margin, rooms)
             )
+            self._reserved |= {found.reserved} if found.reserved is not None else set()
             self._more_limited = found.more
             if found.again is not None:
                 self._again_at = min(self._again_at, trio.current_time() + found.again)
@@ -269,6 +277,7 @@ class Dispatcher:
             or self._hinted
             or self._backlog
             or self._held_back
+            or self._reserved
             or self._faults.searching(trio.current_time())
         ):
             return None

@@ -33,6 +33,7 @@ class Claim:
     accepted: set[int] = field(default_factory=set)  # a claim may arrive in parts
     noted: bool = False  # acceptance of all is in the table, or needs no row
     names: dict[int, str] = field(default_factory=dict)  # task → handler; not of those that were resumed
+    heavy: dict[int, int] = field(default_factory=dict)  # task → slots that it takes beside the first one
 
     def add(self, assignment: Assignment) -> None:
         if len(assignment.names) == 1:
@@ -40,6 +41,16 @@ class Claim:
         else:
             names = map(assignment.names.__getitem__, assignment.name_index)
             self.names.update(zip(assignment.ids, names, strict=True))
+        for task, weight in zip(assignment.ids, assignment.weights, strict=False):
+            self.weigh(task, weight)
+
+    def weigh(self, task: int, weight: int) -> None:
+        if weight > 1:
+            self.heavy[task] = weight - 1
+
+    def lighten(self) -> int:
+        """Slots, beside the first ones, of heavy tasks that are no longer open."""
+        return sum(self.heavy.pop(task) for task in [one for one in self.heavy if one not in self.open])
 
 
 @dataclass(slots=True)
@@ -109,8 +120,13 @@ class Link:
             self.bench(now + ASIDE, "it takes assignments and says nothing of them")
 
     def capacity(self, now: float) -> int:
-        """Tasks it may hold: its slots, and a prefetch while they turn over quickly."""
-        return self.worker.slots + prefetch(self.rate.rate(now), self.worker.slots)
+        """Tasks it may hold: its slots, and a prefetch while they turn over quickly and none of them is heavy."""
+        ahead = 0 if self.has_heavy else prefetch(self.rate.rate(now), self.worker.slots)
+        return self.worker.slots + ahead
+
+    @property
+    def has_heavy(self) -> bool:
+        return any(claim.heavy for claim in self.claims.values())
 
     def room(self, now: float, suspect_after: float) -> int:
         """Tasks it may get now."""
@@ -126,7 +142,7 @@ class Link:
         else:
             claim.open.update(fresh)
         claim.add(assignment)
-        self.held += len(fresh)
+        self.held += len(fresh) + sum(claim.heavy.get(task, 0) for task in fresh)
         self.given += len(fresh)
         self.tell(Assign(assignment))
 
@@ -184,6 +200,9 @@ class Link:
             if opened[which].pop(task, None) is not None:
                 done += 1
         for key in outcomes.keys:
+            if key in claims and claims[key].heavy:
+                self.held -= claims[key].lighten()
+        for key in outcomes.keys:
             if key in claims and not claims[key].open:
                 del claims[key]
         self.held -= done
@@ -197,7 +216,7 @@ class Link:
             claim = self.claims.get(one.lease_key)
             if claim is not None and claim.open.get(one.task_id) == one.attempt:
                 del claim.open[one.task_id]
-                self.held -= 1
+                self.held -= 1 + claim.lighten()
                 if not claim.open:
                     del self.claims[one.lease_key]
 
@@ -209,7 +228,8 @@ class Link:
                 claim.accepted.add(one.task_id)
             if one.task_id not in claim.open:
                 claim.open[one.task_id] = one.attempt
-                self.held += 1
+                claim.weigh(one.task_id, one.weight)
+                self.held += 1 + claim.heavy.get(one.task_id, 0)
 
     def is_open(self, one: Held) -> bool:
         """Whether it was sent on this stream, or resumed with it, and has not been reported."""

@@ -47,6 +47,7 @@ class Assignment:
     sizes: list[int]  # bytes of each payload
     payloads: bytes  # JSON objects, back to back
     epoch: int = 0
+    weights: list[int] = field(default_factory=list)  # slots that each takes; empty: one each. Does not travel
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -58,6 +58,7 @@ class Placed:
     picks: list[Pick] = field(default_factory=list)
     full: bool = False  # more could start if there were room
     waits: bool = False  # something is left to a session that it prefers, or that did not fail it
+    reserved: int | None = None  # the session that gets nothing else until a heavy task fits
 
 
 def in_order(candidates: Sequence[Candidate], budget: Budget) -> list[Candidate]:
@@ -101,25 +102,70 @@ def _ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
     ]
 
 
-def place(queues: Sequence[Sequence[Candidate]], others: Sequence[float], turns: Sequence[int]) -> Placed:
+@dataclass(slots=True)
+class Room:
+    """What a session has for heavy tasks, which take as many of its slots as they weigh and nothing in advance."""
+
+    free: int
+    slots: int
+
+    def need(self, weight: int) -> int:
+        """What is heavier than all its slots takes all of them."""
+        return min(weight, self.slots)
+
+
+def place(
+    queues: Sequence[Sequence[Candidate]],
+    others: Sequence[float],
+    turns: Sequence[int],
+    rooms: Mapping[int, Room] | None = None,
+) -> Placed:
     """Turns for candidates of several queues, each queue in its order, by rank.
 
-    `others`: ranks of tasks without limits, which compete for the same room; `turns`: whose session is next.
+    `others`: ranks of tasks without limits, which compete for the same room; `turns`: whose session is next. A heavy
+    task that fits nowhere keeps the roomiest session from all that come after it.
     """
     placed, free, ahead = Placed(), list(enumerate(turns)), 0
+    rooms = {session: Room(turns.count(session), turns.count(session)) for session in turns} | dict(rooms or {})
     rivals = sorted(others)
     for one in _merged(queues):
         while ahead < len(rivals) and rivals[ahead] <= one.rank:
             ahead += 1
-        if len(placed.picks) + ahead >= len(turns):
+        if len(turns) - len(free) + ahead >= len(turns):
             placed.full = True
             break
+        if one.weight > 1:
+            _place_heavy(one, free, rooms, placed)
+            continue
         place = _turn(one, free)
         if place is None:
             placed.waits = True
             continue
-        placed.picks.append(Pick(one, free.pop(place)[0]))
+        turn, session = free.pop(place)
+        rooms[session].free -= 1
+        placed.picks.append(Pick(one, turn))
     return placed
+
+
+def _place_heavy(one: Candidate, free: list[tuple[int, int]], rooms: Mapping[int, Room], placed: Placed) -> None:
+    """Takes turns out of `free`: its own, and what its session has no slots for any more."""
+    sessions = [session for session in dict.fromkeys(session for _, session in free) if session != one.shunned]
+    if one.preferred in sessions:
+        sessions.sort(key=lambda session: session != one.preferred)
+    elif one.patient:
+        sessions = []
+    chosen = next((session for session in sessions if rooms[session].free >= rooms[session].need(one.weight)), None)
+    if chosen is None:
+        placed.waits = True
+        if sessions and placed.reserved is None:
+            placed.reserved = max(sessions, key=lambda session: rooms[session].free / rooms[session].slots)
+            free[:] = [turn for turn in free if turn[1] != placed.reserved]
+        return
+    mine = [turn for turn in free if turn[1] == chosen]
+    placed.picks.append(Pick(one, mine[0][0]))
+    rooms[chosen].free -= rooms[chosen].need(one.weight)
+    left = set(mine[1 : 1 + max(0, rooms[chosen].free)])
+    free[:] = [turn for turn in free if turn[1] != chosen or turn in left]
 
 
 def _merged(queues: Sequence[Sequence[Candidate]]) -> Iterator[Candidate]:

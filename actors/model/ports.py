@@ -141,6 +141,10 @@ class TaskStore(Protocol):
         """Those in which `limit` tasks or more wait."""
         ...
 
+    async def refresh_statistics(self) -> bool:
+        """Lets the database count its tasks anew where it believes that there are hardly any; whether it did."""
+        ...
+
     async def unserved(self, limit: int) -> list[str]:
         """Handlers, `limit` at most, in order, of due tasks that no live worker would take."""
         ...
@@ -184,6 +188,7 @@ class ClaimOffer:
     slots: Sequence[int]
     ack_window: float
     claim_margin: float
+    rooms: Sequence[tuple[int, int]] = ()  # of each session: free slots, slots; what heavy tasks go by
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +198,7 @@ class LimitedShares:
     shares: Sequence[Claimed] = ()
     more: bool = False  # another claim would find more if there were room for it
     again: float | None = None  # seconds after which time alone lets more start
+    reserved: int | None = None  # the session that gets nothing else until a heavy task fits
 
 
 @dataclass(frozen=True, slots=True)

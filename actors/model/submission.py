@@ -58,7 +58,9 @@ TASK: Mapping[str, Field] = {
     "concurrency_key": Field(
         kind=Text(200), nullable=True, description="Whose turn it is, in a queue with such limits"
     ),
-    "weight": Field(kind=Whole(1, 1000), default=1, description="What it counts for in the limits of its queue"),
+    "weight": Field(
+        kind=Whole(1, 1000), default=1, description="Slots that it takes, and what it counts for in limits"
+    ),
     "affinity_key": Field(kind=Text(200), nullable=True, description="Goes where tasks with the same one go"),
     "unique_key": Field(kind=Text(200), nullable=True, description="One task at a time has it"),
     "unique_until": Field(

@@ -50,6 +50,7 @@ class Held:
     task_id: int
     attempt: int
     lease_key: bytes  # 16 bytes; one for each claim
+    weight: int = field(default=1, compare=False)  # slots that it takes, where the table was asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from actors.scheduler.cron import Cron
 from actors.scheduler.intake import Intake
 from actors.scheduler.janitor import Janitor
 from actors.scheduler.resolver import Resolver
+from actors.scheduler.statistics import Statistics
 
 LEAF = RestartPolicy(intensity=5, period=30)
 
@@ -30,6 +31,7 @@ async def run_scheduler(
     *,
     cron: Cron | None = None,
     resolver: Resolver | None = None,
+    statistics: Statistics | None = None,
     task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """One for one: none of them needs another."""
@@ -41,11 +43,13 @@ async def run_scheduler(
             await nursery.start(_keep, "cron", cron, node.child("cron"))
         if resolver is not None:
             await nursery.start(_keep, "resolver", resolver, node.child("resolver"))
+        if statistics is not None:
+            await nursery.start(_keep, "statistics", statistics, node.child("statistics"))
         node.enter("running")
         task_status.started()
 
 
 async def _keep(
-    name: str, actor: Janitor | Cron | Resolver, child: TreeNode, *, task_status: trio.TaskStatus[Any]
+    name: str, actor: Janitor | Cron | Resolver | Statistics, child: TreeNode, *, task_status: trio.TaskStatus[Any]
 ) -> None:
     await keep_running(name, actor.run, LEAF, node=child, task_status=task_status)

@@ -58,7 +58,7 @@ def submit(
     concurrency_key: Annotated[
         str | None, typer.Option("--concurrency-key", help="Whose turn it is, in a queue with limits of keys.")
     ] = None,
-    weight: Annotated[int | None, typer.Option("--weight", help="What it counts for in limits.")] = None,
+    weight: Annotated[int | None, typer.Option("--weight", help="Slots that it takes, also in limits.")] = None,
     affinity_key: Annotated[
         str | None, typer.Option("--affinity-key", help="Goes where tasks with the same one go.")
     ] = None,

@@ -40,6 +40,10 @@ class MemoryOverview:
         }
         return {name: name in live for name in self._tables.handlers}
 
+    async def refresh_statistics(self) -> bool:
+        await checkpoint()
+        return False
+
     async def full_queues(self, limit: int) -> FullQueues:
         await checkpoint()
         full = frozenset(one["name"] for one in self._queues() if one["depth"] >= limit)

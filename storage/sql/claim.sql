@@ -79,8 +79,8 @@ WITH session AS MATERIALIZED (
 )
 SELECT slot, array_agg(id) AS ids, array_agg(attempt) AS attempts, array_agg(lane_id) AS lanes,
        array_agg(timeout) AS timeouts, array_agg(flags) AS flags, array_agg(length(args)) AS sizes,
-       string_agg(args, ''::bytea) AS payloads, (SELECT count(*) FROM candidate)::int AS seen
+       string_agg(args, ''::bytea) AS payloads, NULL::int[] AS weights, (SELECT count(*) FROM candidate)::int AS seen
 FROM (SELECT * FROM taken ORDER BY slot, n) AS ordered
 GROUP BY slot
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, (SELECT count(*) FROM candidate)::int
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, (SELECT count(*) FROM candidate)::int

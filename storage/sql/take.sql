@@ -18,7 +18,7 @@ WITH session AS MATERIALIZED (
     SET state = 'assigned', attempt = t.attempt + 1, lease_key = $6, session_id = l.session_id, assigned_at = clock_timestamp(),
         started_at = NULL, exec_until = NULL, progress = NULL, counted = l.counted, ack_by = clock_timestamp() + make_interval(secs => $7)
     FROM locked l WHERE t.id = l.id AND (t.state = 'queued') IS NOT FALSE
-    RETURNING l.place AS slot, l.n, t.id, t.attempt, t.lane_id, t.timeout,
+    RETURNING l.place AS slot, l.n, t.id, t.attempt, t.lane_id, t.timeout, t.weight,
               t.exclusive::int + CASE WHEN t.crashes >= 2 THEN 2 ELSE 0 END AS flags, convert_to(t.args::text, 'UTF8') AS args
 ), ordered AS (
     SELECT taken.*, ceil(1000 * least(coalesce(taken.timeout, h.timeout, 0), 2000000))::int AS milliseconds
@@ -27,5 +27,5 @@ WITH session AS MATERIALIZED (
 )
 SELECT slot, array_agg(id) AS ids, array_agg(attempt) AS attempts, array_agg(lane_id) AS lanes,
        array_agg(milliseconds) AS timeouts, array_agg(flags) AS flags, array_agg(length(args)) AS sizes,
-       string_agg(args, ''::bytea) AS payloads
+       string_agg(args, ''::bytea) AS payloads, array_agg(weight::int) AS weights
 FROM ordered GROUP BY slot

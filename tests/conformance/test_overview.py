@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
 from actors.model.errors import NotFound
 from actors.model.task import NewTask
@@ -109,3 +110,16 @@ async def test_what_waited_too_long_expires(bench: Bench) -> None:
     assert (await bench.task(late))["state"] == "expired"
     assert (await bench.task(early))["state"] == "queued"
     assert (await bench.task(held.task_id))["state"] == "assigned"  # it has started in time
+
+
+async def test_a_table_that_was_empty_when_it_was_counted_is_counted_anew(postgres: Bench) -> None:
+    await postgres.database.execute("VACUUM ANALYZE callboard_tasks")
+    assert not await postgres.tasks.refresh_statistics()
+    await postgres.put(5_000)
+    await postgres.database.execute("SELECT pg_stat_force_next_flush()")
+    with trio.fail_after(15):
+        while not await postgres.tasks.refresh_statistics():
+            await trio.sleep(0.1)
+    tuples = "SELECT reltuples FROM pg_class WHERE oid = 'callboard_tasks'::regclass"
+    assert await postgres.database.value(tuples) == 5_000
+    assert not await postgres.tasks.refresh_statistics()

@@ -175,7 +175,7 @@ class Twin:
         if waits_are_over:
             await self.pass_time("waits")
         offer = await self._offer(slots)
-        shares, seen = await self.bench.dispatch.claim(**asdict(offer))
+        shares, seen = await self.bench.dispatch.claim(**{k: v for k, v in asdict(offer).items() if k != "rooms"})
         return self._shares(shares), seen
 
     async def claimed(self) -> Any:

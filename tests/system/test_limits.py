@@ -87,3 +87,23 @@ async def test_tenants_take_turns_while_one_has_a_long_backlog(cluster: Cluster)
     last = max(order.index(task) for task in small)
     served = sum(task in set(big) for task in order[:last])
     assert served <= 30  # a fair share beside three others is 20
+
+
+async def test_a_heavy_task_takes_as_many_slots_as_it_weighs(cluster: Cluster) -> None:
+    server = await cluster.server()
+    await cluster.worker("w", server, callboard_slots=4)
+    await cluster.until_workers(1)
+    weights = [1, 1, 3, 1, 1, 4, 1, 2, 1, 9, 1, 1]
+    body = [{"name": "nap", "args": {"seconds": 0.2}, "weight": weight} for weight in weights]
+    ids = await cluster.batch(body)
+    for task in ids:
+        assert (await cluster.final(task))["state"] == "succeeded"
+    events = cluster.events()
+    weight_of = {task: min(4, weight) for task, weight in zip(ids, weights, strict=True)}
+    running = most = 0
+    for event in events:
+        running += weight_of[event["task"]] * (1 if event["kind"] == "start" else -1)
+        most = max(most, running)
+    assert most == 4
+    starts = [event["task"] for event in events if event["kind"] == "start"]
+    assert starts.index(ids[5]) < starts.index(ids[8])  # what is lighter and came later has not kept it waiting

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.model.limits import UNKEYED, Budget, Candidate, in_order, in_turn, place
+from actors.model.limits import UNKEYED, Budget, Candidate, Room, in_order, in_turn, place
 
 
 def candidates(*weights: int, key: str = UNKEYED, queue: str = "q") -> list[Candidate]:
@@ -90,3 +90,33 @@ def test_turns_differ_by_one_at_most_while_all_have_work(room: int, tenants: int
     counts = [sum(one.key == key for one in found) for key in heads]
     assert len(found) == room
     assert max(counts) - min(counts) <= 1
+
+
+def heavy(number: int, weight: int, rank: float = 0.0) -> Candidate:
+    return Candidate(number, rank, "q", weight)
+
+
+def test_a_heavy_task_takes_slots_of_one_worker() -> None:
+    rooms = {7: Room(2, 4), 8: Room(4, 4)}
+    placed = place([[heavy(1, 3), *candidates(1, 1, 1, 1)]], [], [7, 8, 7, 8, 8, 8], rooms)
+    sessions = [[7, 8, 7, 8, 8, 8][pick.turn] for pick in placed.picks]
+    assert [pick.candidate.id for pick in placed.picks] == [1, 0, 1, 2]
+    assert sessions == [8, 7, 7, 8]
+
+
+def test_what_is_heavier_than_a_worker_takes_all_of_an_idle_one() -> None:
+    assert place([[heavy(1, 9)]], [], [7] * 4, {7: Room(4, 4)}).picks
+    placed = place([[heavy(1, 9)]], [], [7] * 3, {7: Room(3, 4)})
+    assert (placed.picks, placed.reserved) == ([], 7)
+
+
+def test_the_roomiest_worker_is_kept_for_a_heavy_task_that_fits_nowhere() -> None:
+    rooms = {7: Room(1, 4), 8: Room(2, 4)}
+    placed = place([[heavy(1, 3), *candidates(1, 1)]], [], [7, 8, 8], rooms)
+    assert placed.reserved == 8
+    assert [pick.turn for pick in placed.picks] == [0]
+
+
+def test_nothing_is_given_in_advance_beside_a_heavy_task() -> None:
+    placed = place([[heavy(1, 3), *candidates(1, 1, 1)]], [], [7] * 10, {7: Room(4, 4)})
+    assert len(placed.picks) == 2

@@ -1,0 +1,36 @@
+"""Keeps the database's idea of how many tasks there are from being badly out of date.
+
+PostgreSQL looks once a minute. A table that was empty when it looked and has filled since would be read whole, again
+and again, by plans that are right for an empty one.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import trio
+
+from actors.model.errors import StorageError
+from actors.model.ports import TaskStore
+from actors.runtime.periodic import pause
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 2.0  # seconds
+
+
+class Statistics:
+    """The actor. Any number may run over one database."""
+
+    def __init__(self, store: TaskStore, *, period: float = LOOK_EVERY) -> None:
+        self._store, self._period = store, period
+
+    async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        while True:
+            await pause(self._period)
+            try:
+                await self._store.refresh_statistics()
+            except StorageError as error:
+                log.info("statistics wait for the database: %s", error)
