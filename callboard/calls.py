@@ -54,6 +54,7 @@ class SubmitOptions(TypedDict, total=False):
     on_duplicate: str  # "existing" or "replace"
     depends_on: Sequence[str]  # ids
     on_parent_failure: str  # "cancel" or "run"
+    inputs: str  # the argument that gets the results of depends_on: {id: result}
 
 
 class Filters(TypedDict, total=False):

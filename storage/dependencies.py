@@ -61,6 +61,8 @@ async def connect(connection: Connection, stored: Sequence[tuple[int, NewTask]],
     if not edges:
         return False
     await connection.execute(sql("connect"), *map(list, zip(*edges, strict=True)))
+    if hungry := [child for child, task in stored if task.inputs is not None and not parents.left(task)]:
+        await connection.execute("SELECT callboard_give_inputs($1)", hungry)
     failed = sorted({parent for _, parent, _, settled in edges if not settled and parent in parents.settled})
     if failed:
         await connection.execute(

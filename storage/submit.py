@@ -148,6 +148,7 @@ def more_of(task: NewTask, bonds: Bonds) -> str | None:
         "parents_left": bonds.parents_left or None,
         "has_children": bonds.has_children or None,
         "workflow_id": task.workflow_id,
+        "inputs": task.inputs,
     }
     return json.dumps(more) if any(map(_is_given, more.values())) else None
 

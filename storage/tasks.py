@@ -53,8 +53,15 @@ class PostgresTasks:
         return await BoundSubmission(self._pool, self._lanes, self._notifier).store(tasks)
 
     async def resolve(self, limit: int) -> int:
-        row = await self._pool.fetchrow(sql("resolve"), limit, self._notifier.channel("due"))
-        assert row is not None
+        async def work(connection: Connection) -> asyncpg.Record:
+            async with connection.transaction():
+                row = await connection.fetchrow(sql("resolve"), limit, self._notifier.channel("due"))
+                assert row is not None
+                if row["hungry"]:
+                    await connection.execute("SELECT callboard_give_inputs($1)", row["hungry"])
+                return row
+
+        row = await self._pool.run(work)
         if row["due"]:
             self._notifier.due()
         if row["final"]:

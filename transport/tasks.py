@@ -20,7 +20,8 @@ from protos.generated.callboard import v1 as wire
 MAX_ID = 2**63
 MAX_PAGE, DEFAULT_PAGE = 500, 50
 _SAME = ("queue", "priority", "run_at", "delay", "timeout", "max_tries", "expires_at", "retry_on_crash",
-         "concurrency_key", "weight", "affinity_key", "unique_key", "on_duplicate", "on_parent_failure")  # fmt: skip
+         "concurrency_key", "weight", "affinity_key", "unique_key", "on_duplicate", "on_parent_failure",
+         "inputs")  # fmt: skip
 _FILTER: Kind = Text(1024)
 _WANTED: Kind = Entries(Text(1024), Text(1024, 0), 64)
 
@@ -63,6 +64,7 @@ def new_task_to_wire(task: NewTask) -> wire.NewTask:
         on_duplicate=task.on_duplicate if task.unique_key is not None else None,
         depends_on=list(task.depends_on),
         on_parent_failure=task.on_parent_failure if task.depends_on else None,
+        inputs=task.inputs,
     )
 
 

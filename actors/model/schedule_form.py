@@ -20,7 +20,7 @@ from actors.model.task import NewTask
 SLOT_KEY = "callboard.slot_at"
 TIMES_OF_TASKS = frozenset({"run_at", "delay", "expires_at"})  # the schedule decides
 # Of one task among others: `overlap` says what two tasks of a schedule are to each other.
-OF_ONE = frozenset({"depends_on", "on_parent_failure", "unique_key", "unique_until", "on_duplicate"})
+OF_ONE = frozenset({"depends_on", "on_parent_failure", "inputs", "unique_key", "unique_until", "on_duplicate"})
 TEMPLATE = tuple(name for name in TASK if name not in TIMES_OF_TASKS | OF_ONE)
 _KINDS: Mapping[str, type] = {"dst_gap": Gap, "dst_fold": Fold, "overlap": Overlap, "catch_up": CatchUp}
 _TIMES = ("at", "start_at", "end_at")

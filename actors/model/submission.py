@@ -58,9 +58,7 @@ TASK: Mapping[str, Field] = {
     "concurrency_key": Field(
         kind=Text(200), nullable=True, description="Whose turn it is, in a queue with such limits"
     ),
-    "weight": Field(
-        kind=Whole(1, 1000), default=1, description="Slots that it takes, and what it counts for in limits"
-    ),
+    "weight": Field(kind=Whole(1, 1000), default=1, description="Slots that it takes, also in limits"),
     "affinity_key": Field(kind=Text(200), nullable=True, description="Goes where tasks with the same one go"),
     "unique_key": Field(kind=Text(200), nullable=True, description="One task at a time has it"),
     "unique_until": Field(
@@ -79,6 +77,9 @@ TASK: Mapping[str, Field] = {
         default="cancel",
         description="When one of depends_on did not succeed",
     ),
+    "inputs": Field(
+        kind=Text(200), nullable=True, description="The argument that gets the results of depends_on: {id: result}"
+    ),
 }
 PATCH: Mapping[str, Field] = {
     "run_at": Field(kind=Instant(), nullable=True, description="null: now"),
@@ -86,7 +87,7 @@ PATCH: Mapping[str, Field] = {
     "queue": Field(kind=_NAME, nullable=True, description="null: as the handler declares"),
 }
 # Fields that are judged beside others.
-_TOGETHER = frozenset({"run_at", "expires_at", "unique_until", "on_duplicate", "on_parent_failure"})
+_TOGETHER = frozenset({"run_at", "expires_at", "unique_until", "on_duplicate", "on_parent_failure", "inputs"})
 RETRY: Mapping[str, Field] = {
     "with_children": Field(kind=Switch(), default=False, description="Also what it had cancelled by not succeeding")
 }
@@ -191,8 +192,9 @@ def _between(made: Mapping[str, Any], now: datetime, prefix: str, size: int) -> 
     for field in ("unique_until", "on_duplicate"):
         if field in made and made.get("unique_key") is None:
             add(field, "conflict", "means something beside unique_key only: give one, or leave this out")
-    if "on_parent_failure" in made and not made.get("depends_on"):
-        add("on_parent_failure", "conflict", "means something beside depends_on only: give some, or leave this out")
+    for field in ("on_parent_failure", "inputs"):
+        if made.get(field) is not None and not made.get("depends_on"):
+            add(field, "conflict", "means something beside depends_on only: give some, or leave this out")
     return found
 
 

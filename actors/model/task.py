@@ -94,6 +94,7 @@ class NewTask:
     on_duplicate: str = "existing"  # "replace": the latest wins while none has started
     depends_on: Sequence[int] = ()  # ids of tasks that must have ended before
     on_parent_failure: str = "cancel"  # "run": it runs however they ended
+    inputs: str | None = None  # the argument that gets the results of `depends_on`
     workflow_id: int | None = None
 
     @property

@@ -21,7 +21,7 @@ MEMBER: Mapping[str, Field] = {
     **{name: field for name, field in TASK.items() if name not in _ALONE},
     "depends_on": Field(kind=Texts(REF, MOST_TASKS), description="Refs of tasks that must have ended before"),
 }
-_OF_GRAPH = frozenset({"ref", "depends_on", "on_parent_failure"})
+_OF_GRAPH = frozenset({"ref", "depends_on", "on_parent_failure", "inputs"})
 _OF_TASK = TASK.keys() - _OF_GRAPH - _ALONE
 _NAME: Mapping[str, Field] = {"name": Field(kind=Text(200), nullable=True)}
 
@@ -144,11 +144,13 @@ def _members(
         task, wrong = read_task(rest, now, encode, where=where)
         found += wrong
         depends_on = made.get("depends_on") or []
-        if "on_parent_failure" in member and not depends_on:
-            detail = "means something beside depends_on only: give some, or leave this out"
-            found.append(Wrong(f"{where}.on_parent_failure", "conflict", detail))
+        for name in ("on_parent_failure", "inputs"):
+            if member.get(name) is not None and not depends_on:
+                detail = "means something beside depends_on only: give some, or leave this out"
+                found.append(Wrong(f"{where}.{name}", "conflict", detail))
         if task is not None:
-            tasks.append(replace(task, on_parent_failure=made.get("on_parent_failure", "cancel")))
+            policy = made.get("on_parent_failure", "cancel")
+            tasks.append(replace(task, on_parent_failure=policy, inputs=made.get("inputs")))
             refs.append(made.get("ref", ""))
             wanted.append(depends_on)
     return tasks, refs, wanted

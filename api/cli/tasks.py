@@ -49,6 +49,9 @@ def submit(
         list[str] | None, typer.Option("--depends-on", metavar="ID", help="Wait for this task. Repeatable.")
     ] = None,
     on_parent_failure: Annotated[str | None, typer.Option("--on-parent-failure", metavar="cancel|run")] = None,
+    inputs: Annotated[
+        str | None, typer.Option("--inputs", metavar="ARGUMENT", help="It gets the results of what this waits for.")
+    ] = None,
     unique_key: Annotated[str | None, typer.Option("--unique-key", help="One task at a time has it.")] = None,
     unique_until: Annotated[str | None, typer.Option("--unique-until", metavar="started|finished|SECONDS")] = None,
     on_duplicate: Annotated[str | None, typer.Option("--on-duplicate", metavar="existing|replace")] = None,
@@ -77,8 +80,9 @@ def submit(
     body = {
         "name": name, "args": read_args(args), "queue": queue, "priority": priority, "delay": delay, "run_at": run_at,
         "max_tries": max_tries, "timeout": timeout, "tags": tag or None, "depends_on": depends_on or None,
-        "on_parent_failure": on_parent_failure, "unique_key": unique_key, "unique_until": _until(unique_until),
-        "on_duplicate": on_duplicate, "requirements": _labels(requires), "concurrency_key": concurrency_key,
+        "on_parent_failure": on_parent_failure, "inputs": inputs, "unique_key": unique_key,
+        "unique_until": _until(unique_until), "on_duplicate": on_duplicate, "requirements": _labels(requires),
+        "concurrency_key": concurrency_key,
         "weight": weight, "affinity_key": affinity_key, "expires_at": expires_at,
     }  # fmt: skip
     key = secrets.token_hex(8) if idempotency_key is None else _header(idempotency_key)

@@ -58,6 +58,7 @@ class TaskRow:
     affinity_key: str | None = None
     unique_key: str | None = None
     weight: int = 1
+    inputs: str | None = None
     parents: int = 0  # nothing depends on anything here
     parents_left: int = 0
     has_children: bool = False

@@ -42,3 +42,37 @@ CREATE FUNCTION callboard_is_needed(task bigint) RETURNS boolean LANGUAGE sql ST
     SELECT EXISTS (SELECT FROM callboard_dependencies d JOIN callboard_tasks c ON c.id = d.child_id
                    WHERE d.parent_id = task AND c.finished_at IS NULL)
 $$;
+
+ALTER TABLE callboard_tasks ADD COLUMN inputs text;   -- the argument that gets its parents' results
+
+-- What a task is called in a workflow, by itself or by what it is a retry of.
+CREATE FUNCTION callboard_ref(workflow bigint, task bigint) RETURNS text LANGUAGE sql STABLE AS $$
+    WITH RECURSIVE origin AS (
+        SELECT task AS id, 0 AS n
+        UNION ALL
+        SELECT t.retry_of, o.n + 1 FROM origin o JOIN callboard_tasks t ON t.id = o.id WHERE t.retry_of IS NOT NULL AND o.n < 100
+    )
+    SELECT w.refs[array_position(w.task_ids, o.id)] FROM origin o JOIN callboard_workflows w ON w.id = workflow AND o.id = ANY (w.task_ids)
+    ORDER BY o.n LIMIT 1
+$$;
+
+-- Gives children that wait for nobody any more the results of their parents, by ref or id; null of one that did not succeed.
+-- What gets too large with them is cancelled: it could not travel.
+CREATE FUNCTION callboard_give_inputs(children bigint[]) RETURNS void LANGUAGE sql AS $$
+    WITH given AS MATERIALIZED (
+        SELECT c.id, c.args || jsonb_build_object(c.inputs, jsonb_object_agg(
+                   coalesce(callboard_ref(c.workflow_id, d.parent_id), d.parent_id::text), CASE WHEN p.state = 'succeeded' THEN p.result END)) AS args
+        FROM unnest(children) AS x (id) JOIN callboard_tasks c ON c.id = x.id
+        JOIN callboard_dependencies d ON d.child_id = c.id LEFT JOIN callboard_tasks p ON p.id = d.parent_id
+        WHERE c.inputs IS NOT NULL AND c.state = 'queued'
+        GROUP BY c.id
+    )
+    UPDATE callboard_tasks t
+    SET args = CASE WHEN octet_length(g.args::text) <= 262144 THEN g.args ELSE t.args END,
+        state = CASE WHEN octet_length(g.args::text) <= 262144 THEN t.state ELSE 'cancelled' END,
+        finished_at = CASE WHEN octet_length(g.args::text) > 262144 THEN clock_timestamp() END,
+        error = CASE WHEN octet_length(g.args::text) > 262144 THEN jsonb_build_object('type', 'InputsTooLarge', 'message',
+                     format('with the results of its parents it would have %s bytes of arguments; at most 262144 (256 KiB) are kept: return references', octet_length(g.args::text)),
+                     'traceback', NULL) ELSE t.error END
+    FROM given g WHERE t.id = g.id
+$$;

@@ -90,7 +90,7 @@ CREATE FUNCTION callboard_submit(
     exclusive boolean DEFAULT false, retry_on_crash boolean DEFAULT true, tags text[] DEFAULT '{}', metadata jsonb DEFAULT '{}',
     requirements jsonb DEFAULT '{}', concurrency_key text DEFAULT NULL, weight integer DEFAULT 1, affinity_key text DEFAULT NULL,
     unique_key text DEFAULT NULL, unique_until text DEFAULT NULL, on_duplicate text DEFAULT NULL,
-    depends_on bigint[] DEFAULT '{}', on_parent_failure text DEFAULT NULL,
+    depends_on bigint[] DEFAULT '{}', on_parent_failure text DEFAULT NULL, inputs text DEFAULT NULL,
     idempotency_key text DEFAULT NULL, submitted_by text DEFAULT NULL
 ) RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
@@ -117,7 +117,7 @@ BEGIN
             callboard_check_number('timeout', timeout, 1e-3, 86400), callboard_check_number('weight', coalesce(weight, 0), 1, 1000),
             callboard_check_number('delay', delay, 0, 315619200),
             callboard_check_text('concurrency_key', concurrency_key, 200), callboard_check_text('affinity_key', affinity_key, 200),
-            callboard_check_text('unique_key', unique_key, 200),
+            callboard_check_text('unique_key', unique_key, 200), callboard_check_text('inputs', inputs, 200),
             callboard_check_texts('metadata', metadata, 64), callboard_check_texts('requirements', requirements, 16);
     start := coalesce(run_at, now + make_interval(secs => coalesce(delay, 0)));
     IF run_at IS NOT NULL AND delay IS NOT NULL THEN
@@ -135,6 +135,8 @@ BEGIN
                                  'means something beside unique_key only: give one, or leave this out');
     ELSIF parents = 0 AND on_parent_failure IS NOT NULL THEN
         PERFORM callboard_refuse('on_parent_failure', 'means something beside depends_on only: give some, or leave this out');
+    ELSIF parents = 0 AND inputs IS NOT NULL THEN
+        PERFORM callboard_refuse('inputs', 'means something beside depends_on only: give some, or leave this out');
     ELSIF unique_until NOT IN ('started', 'finished') AND NOT coalesce(
           substring(unique_until FROM '^[0-9]{1,9}(?:[.][0-9]{1,9})?$')::float8 BETWEEN 1e-9 AND 315619200, false) THEN
         PERFORM callboard_refuse('unique_until', format('must be started, finished or a number of seconds from above 0 to 315619200, got %L', left(unique_until, 64)));
@@ -149,7 +151,7 @@ BEGIN
     IF idempotency_key IS NOT NULL THEN
         hash := sha256(convert_to(jsonb_build_array(name, args, queue, priority, run_at, delay, timeout, max_tries, backoff, expires_at,
                 exclusive, retry_on_crash, tags, metadata, requirements, concurrency_key, weight, affinity_key,
-                unique_key, unique_until, on_duplicate, depends_on, on_parent_failure)::text, 'UTF8'));
+                unique_key, unique_until, on_duplicate, depends_on, on_parent_failure, inputs)::text, 'UTF8'));
         INSERT INTO callboard_idempotency_keys (key, request_hash, task_id) VALUES (idempotency_key, hash, made) ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
             SELECT k.* INTO known FROM callboard_idempotency_keys k WHERE k.key = idempotency_key;
@@ -172,17 +174,18 @@ BEGIN
         INTO parents, waits_for FROM callboard_tasks t WHERE t.id = ANY (depends_on);
     END IF;
     INSERT INTO callboard_tasks (id, lane_id, args, priority, run_at, timeout, max_tries, backoff, expires_at, exclusive, retry_on_crash,
-                                 tags, metadata, concurrency_key, weight, affinity_key, submitted_by, unique_key, parents, parents_left, state)
+                                 tags, metadata, concurrency_key, weight, affinity_key, submitted_by, unique_key, parents, parents_left, inputs, state)
     OVERRIDING SYSTEM VALUE VALUES (
         made, callboard_lane(name, queue, coalesce(requirements, '{}'), concurrency_key IS NOT NULL, weight > 1 OR affinity_key IS NOT NULL),
         args, priority, start, timeout, max_tries, callboard_stored_backoff(backoff), expires_at, coalesce(exclusive, false), coalesce(retry_on_crash, true),
         coalesce(tags, '{}'), coalesce(metadata, '{}'), concurrency_key, weight, affinity_key, submitted_by, unique_key,
-        parents, waits_for, CASE WHEN waits_for > 0 THEN 'blocked' ELSE 'queued' END);
+        parents, waits_for, inputs, CASE WHEN waits_for > 0 THEN 'blocked' ELSE 'queued' END);
     IF unique_key IS NOT NULL THEN
         PERFORM callboard_hold_unique(unique_key, coalesce(unique_until, 'finished'), made, CASE WHEN holder.waits THEN holder.task END);
     END IF;
     IF parents > 0 THEN
         PERFORM callboard_connect(made, depends_on, coalesce(on_parent_failure, 'cancel'));
+        PERFORM callboard_give_inputs(ARRAY[made]);
     END IF;
     IF start <= now AND waits_for = 0 THEN
         PERFORM pg_notify(callboard_channel('due'), '');

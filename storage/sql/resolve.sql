@@ -30,7 +30,7 @@ WITH finished AS MATERIALIZED (
         error = CASE WHEN c.fatal THEN jsonb_build_object('type', 'ParentFailed', 'message', c.why, 'traceback', NULL) ELSE t.error END
     FROM child c
     WHERE t.id = c.child_id AND (t.state = 'blocked') IS NOT FALSE AND (SELECT count(*) FROM locked) >= 0
-    RETURNING t.state, t.run_at
+    RETURNING t.id, t.state, t.run_at, t.inputs
 ), gone AS (
     DELETE FROM callboard_finished_parents f USING finished
     WHERE f.task_id = finished.task_id
@@ -39,4 +39,5 @@ WITH finished AS MATERIALIZED (
     SELECT pg_notify($2, '') FROM (SELECT FROM changed WHERE state = 'queued' AND run_at <= clock_timestamp() LIMIT 1) x
 )
 SELECT (SELECT count(*) FROM finished)::int AS parents, (SELECT count(*) FROM hint) > 0 AS due,
-       (SELECT count(*) FROM changed WHERE state = 'cancelled') > 0 AS final
+       (SELECT count(*) FROM changed WHERE state = 'cancelled') > 0 AS final,
+       (SELECT array_agg(id ORDER BY id) FROM changed WHERE state = 'queued' AND inputs IS NOT NULL) AS hungry

@@ -18,7 +18,7 @@ WITH given AS MATERIALIZED (
     INSERT INTO callboard_tasks (id, lane_id, args, priority, run_at, timeout, max_tries, backoff, expires_at, exclusive,
                                  retry_on_crash, tags, metadata, retry_of, submitted_by, schedule_id, state,
                                  concurrency_key, affinity_key, unique_key, weight, parents, parents_left, workflow_id,
-                                 has_children)
+                                 has_children, inputs)
     OVERRIDING SYSTEM VALUE
     SELECT id, lane, args::jsonb, priority,
            coalesce(run_at, clock_timestamp() + make_interval(secs => coalesce(delay, 0))),
@@ -28,7 +28,7 @@ WITH given AS MATERIALIZED (
            CASE WHEN (x.more->>'parents_left')::int > 0 THEN 'blocked' ELSE 'queued' END,
            x.more->>'concurrency_key', x.more->>'affinity_key', x.more->>'unique_key', coalesce((x.more->>'weight')::smallint, 1),
            coalesce((x.more->>'parents')::int, 0), coalesce((x.more->>'parents_left')::int, 0), (x.more->>'workflow_id')::bigint,
-           coalesce((x.more->>'has_children')::boolean, false)
+           coalesce((x.more->>'has_children')::boolean, false), x.more->>'inputs'
     FROM given CROSS JOIN LATERAL (SELECT given.more::jsonb AS more) x
     WHERE key IS NULL OR id IN (SELECT task_id FROM keyed)
     RETURNING id, run_at, created_at, state

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import trio
@@ -11,6 +13,7 @@ from actors.model.columns import Outcome
 from actors.model.errors import BadValue
 from actors.model.ports import Submitted
 from actors.model.task import NewTask
+from actors.model.worker import Held, Session
 from tests.support.bench import Bench, ago
 
 
@@ -236,3 +239,40 @@ async def test_a_retry_without_them_leaves_them_cancelled(postgres: Bench) -> No
     await resolve(postgres)
     await postgres.tasks.retry(parent, submitted_by=None)
     assert [row["state"] for row in await postgres.rows("tasks")] == ["failed", "cancelled", "queued"]
+
+
+async def test_results_of_parents_are_an_argument(postgres: Bench) -> None:
+    good, bad = await postgres.put(2)
+    bound: dict[str, Any] = {"depends_on": [good, bad], "on_parent_failure": "run", "inputs": "found"}
+    [waits] = await post_bound(postgres, args='{"a": 1}', **bound)
+    session = await postgres.session()
+    held = {one.task_id: one for one in await take(postgres, session)}
+    await postgres.end(held[good], Outcome.SUCCEEDED, {"x": [1, 2]})
+    await postgres.end(held[bad], Outcome.FAILED_FINAL)
+    await resolve(postgres)
+    args = json.loads((await postgres.task(waits))["args"])
+    assert args == {"a": 1, "found": {str(good): {"x": [1, 2]}, str(bad): None}}
+    [later] = await post_bound(postgres, depends_on=[good], inputs="found")
+    assert json.loads((await postgres.task(later))["args"]) == {"found": {str(good): {"x": [1, 2]}}}
+
+
+async def test_results_that_are_too_large_together_end_the_child_with_a_word(postgres: Bench) -> None:
+    parents = await postgres.put(2)
+    [waits] = await post_bound(postgres, depends_on=parents, inputs="found")
+    session = await postgres.session()
+    for one in await take(postgres, session):
+        await postgres.end(one, Outcome.SUCCEEDED, "x" * 200_000)
+    await resolve(postgres)
+    row = await postgres.task(waits)
+    assert row["state"] == "cancelled"
+    assert "at most 262144 (256 KiB) are kept: return references" in json.loads(row["error"])["message"]
+
+
+async def post_bound(bench: Bench, **options: Any) -> list[int]:
+    answers = await bench.tasks.submit_bound([NewTask(name="demo", **options)])
+    return [answer.id for answer in answers if not isinstance(answer, Exception)]
+
+
+async def take(bench: Bench, session: Session) -> list[Held]:
+    await bench.claim(session, 100)
+    return await bench.dispatch.held_by(session.id)

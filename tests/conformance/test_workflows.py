@@ -99,3 +99,29 @@ async def test_ten_thousand_tasks_in_one_transaction(postgres: Bench, store: Sto
     number, _ = await store.workflows.submit(graph(**wide), key=None, request_hash=None)
     assert (await shown(store, number)).counts == {"queued": 1, "blocked": 9_999}
     assert await store.workflows.cancel(number) == {"cancelled": 10_000, "cancelling": 0}
+
+
+async def test_results_go_from_ref_to_ref_also_after_a_retry(postgres: Bench, store: Store) -> None:
+    tasks = [
+        {"ref": "a", "name": "demo"}, {"ref": "b", "name": "demo"},
+        {"ref": "c", "name": "demo", "depends_on": ["a", "b"], "inputs": "from"},
+    ]  # fmt: skip
+    made, wrong = read_workflow({"tasks": tasks}, datetime.now(UTC), json.dumps)
+    assert made is not None, wrong
+    number, _ = await store.workflows.submit(made, key=None, request_hash=None)
+    workflow = await shown(store, number)
+    ids = dict(zip(workflow.refs, workflow.task_ids, strict=True))
+    session = await postgres.session()
+    await postgres.claim(session, 10)
+    for one in await postgres.dispatch.held_by(session.id):
+        kind = Outcome.SUCCEEDED if one.task_id == ids["a"] else Outcome.FAILED_FINAL
+        await postgres.end(one, kind, one.task_id if kind is Outcome.SUCCEEDED else None)
+    await run(postgres)
+    again = await postgres.tasks.retry(ids["b"], submitted_by=None, with_children=True)
+    await postgres.claim(session, 10)
+    for one in await postgres.dispatch.held_by(session.id):
+        await postgres.end(one, Outcome.SUCCEEDED, one.task_id)
+    while await postgres.tasks.resolve(100):
+        pass
+    [child] = [row for row in await postgres.rows("tasks") if row["retry_of"] == ids["c"]]
+    assert (child["state"], json.loads(child["args"])) == ("queued", {"from": {"a": ids["a"], "b": again}})

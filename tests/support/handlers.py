@@ -37,6 +37,11 @@ async def quick(ctx: Context, n: int = 0) -> int:
 
 
 @task
+async def gathered(found: dict[str, Any]) -> dict[str, Any]:
+    return found
+
+
+@task
 async def nap(ctx: Context, seconds: float) -> str:
     """Sleeps as a good Trio task does."""
     note("start", ctx)

@@ -84,6 +84,19 @@ async def test_a_failure_cancels_what_depends_on_it_and_a_retry_brings_that_back
     assert [one["retry_of"] for one in newest] == [str(posted["ids"][ref]) for ref in "cba"]
 
 
+async def test_results_of_parents_reach_the_handler(cluster: Cluster) -> None:
+    server = await cluster.server()
+    await cluster.worker("w", server)
+    tasks: list[dict[str, Any]] = [
+        {"ref": "a", "name": "quick", "args": {"n": 3}},
+        {"ref": "b", "name": "quick", "args": {"n": 4}},
+        {"ref": "sum", "name": "gathered", "depends_on": ["a", "b"], "inputs": "found"},
+    ]
+    posted = await workflow_of(cluster, tasks)
+    found = await cluster.final(posted["ids"]["sum"])
+    assert (found["state"], found["result"]) == ("succeeded", {"a": 3, "b": 4})
+
+
 async def test_a_task_goes_only_to_workers_with_the_labels_it_requires(cluster: Cluster) -> None:
     server = await cluster.server()
     await cluster.worker("plain", server)

@@ -15,7 +15,7 @@ from actors.model.submission import TASK
 from actors.model.task import NewTask
 from storage.store import Store
 from storage.url import parse_url
-from tests.support.bench import Bench, Database
+from tests.support.bench import NOW, Bench, Database
 
 
 async def submit(database: Database, arguments: str) -> int:
@@ -59,6 +59,7 @@ async def submit(database: Database, arguments: str) -> int:
         ("'job', unique_key => 'u', unique_until => 'NaN'", "unique_until must be started, finished or a number"),
         ("'job', unique_key => 'u', on_duplicate => 'keep'", "on_duplicate must be existing or replace, got 'keep'"),
         ("'job', on_parent_failure => 'run'", "on_parent_failure means something beside depends_on only"),
+        ("'job', inputs => 'x'", "inputs means something beside depends_on only"),
         ("'job', depends_on => '{7}'", "depends_on task 7 does not exist, or was pruned"),
         ("'job', depends_on => '{NULL}'", "depends_on task NULL does not exist"),
         ("'job', idempotency_key => 'a b'", "idempotency_key must have 1 to 255 printable"),
@@ -171,3 +172,10 @@ async def test_a_child_waits_for_its_parents_and_is_told_of_those_that_failed(be
     assert await store.tasks.resolve(100)
     states = {row["id"]: row["state"] for row in await bench.rows("tasks")}
     assert states == {parent: "cancelled", child: "cancelled", late: "cancelled", anyway: "queued"}
+
+
+async def test_results_of_parents_that_have_ended_are_an_argument_at_once(bench: Bench) -> None:
+    [parent] = await bench.put(1, state="succeeded", finished_at=NOW, result='{"x": 1}')
+    child = await submit(bench.database, f"'demo', depends_on => '{{{parent}}}', inputs => 'found'")
+    row = await bench.task(child)
+    assert (row["state"], json.loads(row["args"])) == ("queued", {"found": {str(parent): {"x": 1}}})

@@ -831,6 +831,11 @@ class NewTask(betterproto2.Message):
     "cancel" (default) or "run"
     """
 
+    inputs: "str | None" = betterproto2.field(26, betterproto2.TYPE_STRING, optional=True)
+    """
+    the argument that gets the results of depends_on: {id: result}
+    """
+
 
 default_message_pool.register_message("callboard.v1", "NewTask", NewTask)
 
