@@ -183,7 +183,7 @@ class ServerNode:
             cron = self.health.cron = Cron(self.store.schedules, self.store.notifier)
             janitor = Janitor(self.store.tasks)
             resolver = Resolver(self.store.tasks, self.store.notifier)
-            statistics = Statistics(self.store.tasks)
+            statistics = Statistics(self.store.tasks, self.store.notifier)
             start = partial(
                 run_scheduler, self.intake, janitor, scheduler, cron=cron, resolver=resolver, statistics=statistics
             )

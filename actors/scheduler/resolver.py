@@ -13,7 +13,7 @@ from actors.runtime.periodic import wait_hint
 
 log = logging.getLogger(__name__)
 
-POLL = 2.0  # seconds: a hint may be lost, and some ends give none
+POLL = 10.0  # seconds: a hint may be lost, and some ends give none
 BATCH = 2_000  # edges a statement
 
 
