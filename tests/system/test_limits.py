@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import random
 import time
 from typing import Any
 
+import psutil
+import pytest
 import trio
 
 from tests.support.cluster import Cluster
@@ -16,7 +19,7 @@ BELOW = 5.0  # seconds that a killed worker's share may be missing: its detectio
 def most_at_once(events: list[dict[str, Any]], died: dict[int, float]) -> int:
     """By the workers' own log; what a process had begun ended with the process."""
     marks: list[tuple[float, int]] = []
-    ends = {(one["task"], one["attempt"]): one["at"] for one in events if one["kind"] == "end"}
+    ends = {(one["task"], one["attempt"]): one["at"] for one in events if one["kind"] != "start"}
     for one in events:
         if one["kind"] == "start":
             end = ends.get((one["task"], one["attempt"]), died.get(one["pid"], float("inf")))
@@ -51,6 +54,42 @@ async def test_five_at_once_is_five_with_three_coordinators_and_a_killed_worker(
     starts = sorted(one["at"] for one in events if one["kind"] == "start")
     gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
     assert max(gaps) < BELOW
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_five_at_once_is_five_for_a_minute_of_kills(cluster: Cluster, seed: int) -> None:
+    dice = random.Random(seed)
+    await cluster.server("front", "scheduler,api")
+    homes = {name: await cluster.server(name, "coordinator") for name in ("c1", "c2", "c3")}
+    ports = {name: home.ready["grpc"] for name, home in homes.items()}
+    for name in "abc":
+        await cluster.worker(name, *homes.values(), callboard_slots=10)
+    await cluster.until_workers(3)
+    assert (await cluster.http.patch("queues/default", json={"concurrency": 5})).is_success
+    ids = await cluster.batch([{"name": "nap", "args": {"seconds": 0.3}} for _ in range(1_000)])
+    died: dict[int, float] = {}
+    for _ in range(12):
+        await trio.sleep(dice.uniform(1, 4))
+        name = dice.choice(["a", "b", "c", "c1", "c2", "c3"])
+        victim = cluster.nodes[name]
+        executors = victim.executors()
+        victim.kill()
+        with trio.fail_after(5):
+            while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in executors):
+                await trio.sleep(0.005)
+        died |= dict.fromkeys([one.pid for one in executors], time.time())
+        await victim.process.wait()
+        if name in ports:
+            homes[name] = await cluster.server(name, "coordinator", callboard_grpc_port=ports[name])
+        else:
+            await cluster.worker(name, *homes.values(), callboard_slots=10)
+    for task in ids:
+        assert (await cluster.final(task, 120))["state"] == "succeeded"
+    events = cluster.events()
+    assert most_at_once(events, died) == 5
+    starts = sorted(one["at"] for one in events if one["kind"] == "start")
+    assert max(later - earlier for earlier, later in itertools.pairwise(starts)) < BELOW
 
 
 async def test_a_paused_queue_starts_nothing_until_it_is_resumed(cluster: Cluster) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import httpx
+import pytest
 import trio
 
 from tests.support.cluster import Cluster
@@ -58,6 +61,49 @@ async def test_a_graph_runs_in_its_order_although_its_nodes_are_killed(cluster: 
         for task in graph for parent in task["depends_on"] if first[ids[task["ref"]]] < first[ids[parent]]
     ]  # fmt: skip
     assert early == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_ten_thousand_tasks_end_once_each_whoever_is_killed(cluster: Cluster, seed: int) -> None:
+    dice = random.Random(seed)
+    server = await cluster.server()
+    ports = {"callboard_grpc_port": server.ready["grpc"], "callboard_http_port": server.ready["http"]}
+    for name in "abc":
+        await cluster.worker(name, server)
+    await cluster.until_workers(3)
+    graph = layered(100, 100)
+    posted = await workflow_of(cluster, graph)
+    kills = 0
+    while True:
+        await trio.sleep(dice.uniform(0.5, 1.5))
+        try:
+            if (await cluster.get(f"workflows/{posted['id']}"))["state"] != "running":
+                break
+        except httpx.TransportError:
+            continue
+        if kills >= 12:
+            continue
+        kills += 1
+        name = dice.choice(["a", "b", "c", "server"])
+        victim = cluster.nodes[name]
+        victim.kill()
+        await victim.process.wait()
+        if name == "server":
+            server = await cluster.server("server", **ports)
+        else:
+            await cluster.worker(name, server)
+    assert kills >= 3
+    shown = await ended(cluster, posted["id"])
+    assert (shown["state"], shown["counts"]) == ("succeeded", {"succeeded": 10_000})
+    first: dict[int, float] = {}
+    for event in cluster.events("start"):
+        first.setdefault(event["task"], event["at"])
+    ids = posted["ids"]
+    assert set(first) == set(ids.values())
+    assert all(
+        first[ids[task["ref"]]] >= first[ids[parent]] for task in graph for parent in task["depends_on"]
+    )  # fmt: skip
 
 
 async def test_a_failure_cancels_what_depends_on_it_and_a_retry_brings_that_back(cluster: Cluster) -> None:
