@@ -48,7 +48,7 @@ lint: $(DEV)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -m "not soak and not faults" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not soak and not faults" -n 3 --dist worksteal
 
 test-faults: $(DEV)
 	$(BIN)/python -m pytest -m faults --deselect tests/system/test_scenarios.py

@@ -40,7 +40,7 @@ async def test_a_graph_runs_in_its_order_although_its_nodes_are_killed(cluster: 
     for name in ("a", "b"):
         await cluster.worker(name, server)
     await cluster.until_workers(2)
-    graph = layered(10, 50)
+    graph = layered(8, 25)
     posted = await workflow_of(cluster, graph)
     with trio.fail_after(30):
         while not cluster.events("start"):
