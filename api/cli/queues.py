@@ -153,7 +153,9 @@ def _row(queue: dict[str, Any]) -> dict[str, Any]:
         field: f"{queue[field]['limit']}/{queue[field]['period']:g} s" if queue[field] else None
         for field in ("rate", "rate_per_key")
     }
-    return {**queue, **rates, "per_key": queue["concurrency_per_key"]}
+    age = queue["oldest_age"]
+    shown_age = None if age is None else f"{age:.1f} s"
+    return {**queue, **rates, "oldest_age": shown_age, "per_key": queue["concurrency_per_key"]}
 
 
 def _whole(text: str, option: str) -> int:

@@ -312,3 +312,28 @@ async def test_a_worker_of_some_queues(postgres: Bench, store: Store) -> None:
     for number in range(8):
         await post(postgres, 1, affinity_key=f"k{number}")
     assert len(ids(await special(postgres, mine))) == 8
+
+
+async def test_handlers_are_shown_with_who_knows_them(postgres: Bench, store: Store) -> None:
+    await postgres.handler("demo", queue="mail", max_tries=3, timeout=5.0)
+    await store.queues.pause_name("unknown", "broken")
+    [declared, paused] = await store.queues.handlers()
+    assert (declared.name, declared.live, declared.queue, declared.max_tries, declared.timeout) == (
+        "demo", False, "mail", 3, 5.0,
+    )  # fmt: skip
+    assert (paused.name, paused.live, paused.paused_reason) == ("unknown", False, "broken")
+    await postgres.session("w")
+    assert [(one.name, one.live) for one in await store.queues.handlers()] == [("demo", True), ("unknown", False)]
+
+
+async def test_queues_are_shown_with_what_is_in_them(postgres: Bench, store: Store) -> None:
+    await post(postgres, 3)
+    await post(postgres, 2, queue="mail", delay=60.0)
+    await limit(store, "empty", rate=Rate(5, 60.0), keep_succeeded=3600.0)
+    session = await postgres.session()
+    assert len(await usual(postgres, session, 1)) == 1
+    default, empty, mail = await store.queues.queues()
+    assert (default.name, default.depth, default.due, default.running) == ("default", 2, 2, 1)
+    assert default.oldest is not None
+    assert (empty.name, empty.rate, empty.keep_succeeded, empty.depth) == ("empty", Rate(5, 60.0), 3600.0, 0)
+    assert (mail.name, mail.depth, mail.due, mail.oldest) == ("mail", 2, 0, None)
