@@ -250,7 +250,7 @@ class Network:
                     await up.ended.wait()
                     await down.ended.wait()
                 down.incoming.close()
-                down.broken = True
+                down.broken = down.broken or not down.void  # a machine without power answers nobody
                 up.broken = up.broken or not up.ended.is_set()
                 if up.ended.is_set() and down.ended.is_set():
                     self.connections.pop(connection, None)
