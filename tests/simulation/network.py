@@ -100,7 +100,8 @@ class Pipe:
             try:
                 self._inbox.send_nowait(message)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self.broken = True  # the receiver has left
+                # The receiver has left: its kernel says so, if the answer gets through.
+                self.broken = not self._network.way(self.target, self.source).blocked
             else:
                 self._network.watch(self.source, self.target, message)
 
@@ -250,7 +251,6 @@ class Network:
                     await up.ended.wait()
                     await down.ended.wait()
                 down.incoming.close()
-                down.broken = down.broken or not down.void  # a machine without power answers nobody
                 up.broken = up.broken or not up.ended.is_set()
                 if up.ended.is_set() and down.ended.is_set():
                     self.connections.pop(connection, None)
