@@ -140,13 +140,18 @@ async def growth(rig: Rig) -> dict[str, Any]:
     await rig.post(COUNT)
     lane = await rig.lane()
     await rig.settle()
-    small = await pages(rig, lane), await claims_per_s(rig, lane)
+    small = await pages(rig, lane), await claims_per_s(rig, lane), await pages_of_submission(rig, lane)
     await fill(rig)
     await rig.post(COUNT)
     await rig.settle()
-    large = await pages(rig, lane), await claims_per_s(rig, lane)
+    large = await pages(rig, lane), await claims_per_s(rig, lane), await pages_of_submission(rig, lane)
     return {
         "pages_of_a_claim": {"alone": small[0], "beside_two_million": large[0], "ratio": round(large[0] / small[0], 3)},
+        "pages_of_a_submission": {
+            "alone": small[2],
+            "beside_two_million": large[2],
+            "ratio": round(large[2] / small[2], 3),
+        },
         "claims_per_s": {
             "alone": round(small[1], 1),
             "beside_two_million": round(large[1], 1),
@@ -194,6 +199,26 @@ async def pages(rig: Rig, lane: int) -> int:
     await database.execute(f"PREPARE probe ({types}) AS {sql('claim')}")
     rows = await database.fetch(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT TEXT) EXECUTE probe ({values})")
     await database.execute("ROLLBACK; DEALLOCATE probe")
+    line = next(row[0] for row in rows if "Buffers:" in row[0])
+    return sum(int(number) for number in re.findall(r"(?:hit|read)=(\d+)", line))
+
+
+async def pages_of_submission(rig: Rig, lane: int) -> int:
+    """The same of the statement that stores as many tasks."""
+    columns = [f"array_fill({value}, ARRAY[{BATCH}])" for value in (
+        f"{lane}", "'{}'::text", "2::smallint", "NULL::timestamptz", "NULL::float8", "NULL::float8", "NULL::smallint",
+        "NULL::text", "NULL::timestamptz", "false", "true", "'[]'::text", "'{}'::text", "NULL::bigint", "NULL::text",
+        "NULL::text", "NULL::bytea",
+    )]  # fmt: skip
+    more = [f"array_fill(NULL::{kind}, ARRAY[{BATCH}])" for kind in ("bigint", "text")]
+    values = ", ".join([*columns, "'bench'", "4", *more])
+    types = (
+        "int[], text[], smallint[], timestamptz[], float8[], float8[], smallint[], text[], timestamptz[], boolean[],"
+        " boolean[], text[], text[], bigint[], text[], text[], bytea[], text, int, bigint[], text[]"
+    )
+    await rig.database.execute(f"BEGIN; PREPARE probe ({types}) AS {sql('submit')}")
+    rows = await rig.database.fetch(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT TEXT) EXECUTE probe ({values})")
+    await rig.database.execute("ROLLBACK; DEALLOCATE probe")
     line = next(row[0] for row in rows if "Buffers:" in row[0])
     return sum(int(number) for number in re.findall(r"(?:hit|read)=(\d+)", line))
 
