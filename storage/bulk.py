@@ -30,38 +30,40 @@ class PostgresBulk:
         self._pool, self._notifier = pool, notifier
 
     async def cancel_many(self, selection: Selection) -> BulkDone:
-        if selection.where is not None:
-            ids, more = await self._matching(selection.where, selection.limit, "t.finished_at IS NULL")
-            skipped = Counter[str]()
-        else:
-            ids, skipped = await self._sorted(selection, "finished_at IS NULL", "final")
-            more = len(ids) > selection.limit
-            ids = ids[: selection.limit]
+        ids, skipped, more = await self._select(selection, selection.where, "t.finished_at IS NULL", "final")
         done = Counter[str]()
         for part in _parts(() if selection.dry_run else ids):
             done.update(dict(await self._pool.run(partial(_cancel, part))))
-            await self._tell("wishes")
+            await self._notifier.announce("wishes")
             self._notifier.final()
             self._notifier.parents()
         return BulkDone(matched=len(ids), done=_counts(done, "cancelled", "cancelling"), skipped=skipped, more=more)
 
     async def retry_many(self, selection: Selection, *, submitted_by: str | None) -> BulkDone:
-        if selection.where is not None:
-            where = selection.where if selection.where.states else replace(selection.where, states=UNSUCCESSFUL)
-            ids, more = await self._matching(where, selection.limit, f"t.finished_at IS NOT NULL AND {_NOT_RETRIED}")
-            skipped = Counter[str]()
-        else:
-            ids, skipped = await self._sorted(selection, "finished_at IS NOT NULL", "unfinished")
-            more = len(ids) > selection.limit
-            ids = ids[: selection.limit]
+        where, ended = selection.where, "t.finished_at IS NOT NULL"
+        if where is not None:
+            ended += f" AND {_NOT_RETRIED}"
+            where = where if where.states else replace(where, states=UNSUCCESSFUL)
+        ids, skipped, more = await self._select(selection, where, ended, "unfinished")
         done = Counter[str]()
         for part in _parts(() if selection.dry_run else ids):
             posted = await self._retry(part, submitted_by)
             done["retried"] += posted
             skipped["retried"] += len(part) - posted
             self._notifier.parents()
-            await self._tell("due")
+            await self._notifier.announce("due")
         return BulkDone(matched=len(ids), done=_counts(done, "retried"), skipped=+skipped, more=more)
+
+    async def _select(
+        self, selection: Selection, where: TaskFilter | None, condition: str, other: str
+    ) -> tuple[list[int], Counter[str], bool]:
+        """The oldest tasks that are selected and fulfil the condition; how many of the ids do not; whether there are
+        more than one call takes."""
+        if where is None:
+            ids, skipped = await self._sorted(selection.ids, condition, other)
+        else:
+            ids, skipped = await self._matching(where, selection.limit, condition), Counter()
+        return ids[: selection.limit], skipped, len(ids) > selection.limit
 
     async def _retry(self, ids: Sequence[int], submitted_by: str | None) -> int:
         async def work(connection: Connection) -> int:
@@ -70,28 +72,25 @@ class PostgresBulk:
 
         return await self._pool.run(work, repeatable=never)
 
-    async def _matching(self, where: TaskFilter, limit: int, condition: str) -> tuple[list[int], bool]:
-        """The oldest that match, and whether there are more."""
+    async def _matching(self, where: TaskFilter, limit: int, condition: str) -> list[int]:
+        """The oldest that match, one more than the limit."""
         conditions, values = conditions_of(where)
         rows = await self._pool.fetch_fitted(
             f"SELECT t.id FROM callboard_tasks t WHERE {' AND '.join([*conditions, condition])}"
             f" ORDER BY t.id LIMIT {limit + 1}",
             *values,
         )
-        return [row["id"] for row in rows[:limit]], len(rows) > limit
+        return [row["id"] for row in rows]
 
-    async def _sorted(self, selection: Selection, condition: str, other: str) -> tuple[list[int], Counter[str]]:
+    async def _sorted(self, given: Sequence[int], condition: str, other: str) -> tuple[list[int], Counter[str]]:
         """Those of the ids that are as they must be; how many are otherwise, or not there."""
-        ids = sorted(set(selection.ids))
+        ids = sorted(set(given))
         rows = await self._pool.fetch(
-            f"SELECT id, {condition} AS good FROM callboard_tasks WHERE id = ANY ($1::bigint[]) ORDER BY id", ids
+            f"SELECT t.id, {condition} AS good FROM callboard_tasks t WHERE t.id = ANY ($1::bigint[]) ORDER BY t.id",
+            ids,
         )
         good = [row["id"] for row in rows if row["good"]]
         return good, +Counter({"missing": len(ids) - len(rows), other: len(rows) - len(good)})
-
-    async def _tell(self, topic: str) -> None:
-        self._notifier.notify(topic)
-        await self._pool.execute("SELECT pg_notify($1, '')", self._notifier.channel(topic))
 
 
 async def _cancel(ids: Sequence[int], connection: Connection) -> asyncpg.Record:

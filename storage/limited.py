@@ -20,6 +20,8 @@ from storage.connect import Connection
 from storage.queries import sql
 
 VISITS = 1_000  # keys that a claim looks at
+SOON = 0.1  # seconds until it goes on with the others
+PATIENCE = 0.25  # seconds between looks while something is left to a session that has no room
 
 
 @dataclass(slots=True)
@@ -58,7 +60,6 @@ class LimitedClaim:
     def __init__(self, connection: Connection, offer: ClaimOffer, ageing: float) -> None:
         self._connection, self._offer, self._ageing = connection, offer, ageing
         self._turns = len(offer.slots)
-        self._more = False
         self._waits: list[float] = []
 
     async def run(self) -> Taken:
@@ -69,16 +70,15 @@ class LimitedClaim:
         if free:
             sequences.append(self._candidates(await self._read(free, [self._turns] * len(free)), ""))
         if not any(sequences):
-            return Taken([], self._more, min(self._waits, default=None))
+            return Taken([], False, min(self._waits, default=None))
         sessions = [session for session, _ in self._offer.sessions]
         rivals = await self._rivals([*free, *(lane for queue in queues.values() for lane in queue.lanes)])
         rooms = {session: Room(*room) for session, room in zip(sessions, self._offer.rooms, strict=False)}
         placed = place(sequences, rivals, [sessions[slot] for slot in self._offer.slots], rooms)
         rows = await self._take(placed, queues, key)
         if placed.waits:
-            self._waits.append(0.25)
-        more = self._more or (placed.full and bool(rows))
-        return Taken(rows, more, min(self._waits, default=None), placed.reserved)
+            self._waits.append(PATIENCE)
+        return Taken(rows, placed.full and bool(rows), min(self._waits, default=None), placed.reserved)
 
     async def _lock(self) -> tuple[dict[str, Queue], list[int]]:
         """Queues with limits, and lanes that are to be placed but have none."""
@@ -117,28 +117,38 @@ class LimitedClaim:
         return in_turn(heads, keys, queue.budget)
 
     async def _keys(self, queue: Queue, most: int) -> dict[str, Budget]:
-        """Keys that may start something, beginning after the one whose turn was last."""
-        if not queue.keyed:
-            return {}
-        row, visits = queue.row, min(VISITS, max(100, 2 * most))
-        found: dict[str, Budget] = {}
-        for after, upto in ((row["last_key"], None), ("", row["last_key"])):
+        """Keys that may start something now, in the ring that begins after the one whose turn was last."""
+        row, found = queue.row, dict[str, Budget]()
+        after, wrapped, left = row["last_key"], False, VISITS if queue.keyed else 0
+        while left and len(found) < most:
+            wanted = min(left, max(100, 2 * most))
+            upto = row["last_key"] if wrapped else None
             visited = await self._connection.fetch(
-                sql("waiting_keys"), queue.keyed, after, upto, visits, row["name"], row["key_rate_period"]
+                sql("waiting_keys"), queue.keyed, after, upto, wanted, row["name"], row["key_rate_period"]
             )
             for one in visited:
-                budget = _budget(row["concurrency_per_key"], one["out"], row["key_rate_limit"], one["started"])
-                if budget.fits(1):
-                    found[one["key"]] = budget
-                elif budget.starts is not None and budget.starts <= 0 and one["refill"] is not None:
-                    self._waits.append(max(0.0, one["refill"]))
-            if len(found) >= most or not row["last_key"]:
-                break
-            if len(visited) >= visits:  # none of so many may start anything: the next claim goes on behind them
-                self._more = True
-                await self._turn_was(row["name"], visited[-1]["key"])
-                break
+                self._judge(row, one, found)
+            left -= len(visited)
+            if len(visited) == wanted:
+                after = visited[-1]["key"]
+            elif wrapped or not row["last_key"]:
+                break  # once around
+            else:
+                after, wrapped = "", True
+        else:
+            if queue.keyed and len(found) < most:  # the next claim goes on behind those who may start nothing
+                self._waits.append(SOON)
+                await self._turn_was(row["name"], after)
         return dict(list(found.items())[:most])
+
+    def _judge(self, row: asyncpg.Record, one: asyncpg.Record, found: dict[str, Budget]) -> None:
+        if not one["due"]:
+            return
+        budget = _budget(row["concurrency_per_key"], one["out"], row["key_rate_limit"], one["started"])
+        if budget.fits(1):
+            found[one["key"]] = budget
+        elif budget.starts is not None and budget.starts <= 0 and one["refill"] is not None:
+            self._waits.append(max(0.0, one["refill"]))
 
     async def _heads(self, queue: Queue, keys: Sequence[str], most: int) -> dict[str, Sequence[Candidate]]:
         heads: dict[str, list[Candidate]] = {key: [] for key in keys}

@@ -52,6 +52,11 @@ class Notifier:
             with suppress(trio.WouldBlock, trio.BrokenResourceError):
                 channel.send_nowait(None)
 
+    async def announce(self, topic: str) -> None:
+        """Wakes the subscribers of every process; one that listens hears of it before this returns, or soon after."""
+        self.notify(topic)
+        await self._pool.execute("SELECT pg_notify($1, '')", self.channel(topic))
+
     def due(self) -> None:
         """Tasks became due by something other than a submission."""
         self.notify("due")

@@ -90,8 +90,7 @@ class PostgresOverview:
         view = await self.worker(worker_id)
         if view is None:
             raise NotFound(f"worker {worker_id} does not exist")
-        self._notifier.notify("wishes")
-        await self._pool.execute("SELECT pg_notify($1, '')", self._notifier.channel("wishes"))
+        await self._notifier.announce("wishes")
         return view
 
     async def coordinators(self) -> list[CoordinatorView]:

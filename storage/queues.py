@@ -39,10 +39,9 @@ class PostgresQueues:
             async with connection.transaction():
                 await connection.execute(sql("set_queue"), *values)
                 await connection.execute(sql("count_stragglers"), [name])
-                await connection.execute("SELECT pg_notify($1, '')", self._notifier.channel("due"))
 
         await self._pool.run(work)
-        self._notifier.due()
+        await self._notifier.announce("due")
         return await self.queue(name)
 
     async def paused_names(self) -> list[PausedName]:
@@ -55,18 +54,14 @@ class PostgresQueues:
             " ON CONFLICT (name) DO UPDATE SET reason = excluded.reason",
             name, storable(reason) if reason else None,
         )  # fmt: skip
-        await self._tell()
+        await self._notifier.announce("due")
 
     async def resume_name(self, name: str) -> None:
         await self._pool.execute("DELETE FROM callboard_paused_names WHERE name = $1", name)
-        await self._tell()
+        await self._notifier.announce("due")
 
     async def handlers(self) -> list[HandlerView]:
         return [HandlerView(**dict(row)) for row in await self._pool.fetch_fitted(sql("handlers"))]
-
-    async def _tell(self) -> None:
-        self._notifier.due()
-        await self._pool.execute("SELECT pg_notify($1, '')", self._notifier.channel("due"))
 
 
 def _columns(rate: Rate | None) -> tuple[int | None, float | None]:

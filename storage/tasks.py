@@ -133,7 +133,7 @@ class PostgresTasks:
             if done == "UPDATE 0":
                 task = await self._existing(task_id)
                 raise Conflict(f"task {task_id} is {task.state}: only a waiting task can be changed", state=task.state)
-            await self._announce("due")
+            await self._notifier.announce("due")
         return await self._existing(task_id)
 
     async def cancel(self, task_id: int) -> str:
@@ -151,7 +151,7 @@ class PostgresTasks:
             if row["has_children"]:
                 self._notifier.parents()
             return "cancelled"
-        await self._announce("wishes")
+        await self._notifier.announce("wishes")
         return "cancelling"
 
     async def retry(self, task_id: int, *, submitted_by: str | None, with_children: bool = False) -> int:
@@ -165,7 +165,7 @@ class PostgresTasks:
 
         made = await self._pool.run(post)
         self._notifier.parents()
-        await self._announce("due")
+        await self._notifier.announce("due")
         return made
 
     async def _existing(self, task_id: int) -> Task:
@@ -173,10 +173,6 @@ class PostgresTasks:
         if task is None:
             raise NotFound(f"task {task_id} does not exist, or was pruned")
         return task
-
-    async def _announce(self, topic: str) -> None:
-        self._notifier.notify(topic)
-        await self._pool.execute("SELECT pg_notify($1, '')", self._notifier.channel(topic))
 
 
 def conditions_of(where: TaskFilter) -> tuple[list[str], list[Any]]:

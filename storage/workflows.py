@@ -96,8 +96,7 @@ class PostgresWorkflows:
             self._notifier.final()
             self._notifier.parents()
         if told["cancelling"]:
-            self._notifier.notify("wishes")
-            await self._pool.execute("SELECT pg_notify($1, '')", self._notifier.channel("wishes"))
+            await self._notifier.announce("wishes")
         return told
 
 

@@ -6,51 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from actors.model.fields import Choice, Entries, Field, Ids, Instant, Kind, Switch, Text, Whole, object_schema
+from actors.model.fields import Choice, Entries, Field, Id, Ids, Instant, Switch, Text, Texts, Whole, object_schema
 from actors.model.ports import TaskFilter
 from actors.model.submission import read_fields
 from actors.model.task import SHOWN_STATES
-from actors.model.wrong import Wrong, json_kind
+from actors.model.wrong import Wrong
 
 MOST = 10_000  # tasks of one call
 _TEXT = Text(1024)
 
 
-@dataclass(frozen=True, slots=True)
-class _Many:
-    """An array of one kind."""
-
-    item: Kind
-    most: int
-
-    def read(self, value: Any, field: str, found: list[Wrong]) -> Any:
-        if type(value) is not list:
-            found.append(Wrong(field, "wrong_type", f"must be an array, not {json_kind(value)}"))
-            return None
-        return tuple(self.item.read(one, f"{field}[{index}]", found) for index, one in enumerate(value[: self.most]))
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": self.item.schema(), "maxItems": self.most}
-
-
-@dataclass(frozen=True, slots=True)
-class _Id:
-    """One id as it is shown; becomes a number."""
-
-    def read(self, value: Any, field: str, found: list[Wrong]) -> Any:
-        if type(value) is not str:
-            found.append(Wrong(field, "wrong_type", f"must be a string, not {json_kind(value)}"))
-            return 0
-        return (Ids(1).read([value], field, found) or [0])[0]
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": "^[0-9]{1,19}$"}
-
-
 FILTER: Mapping[str, Field] = {
-    "state": Field(kind=_Many(Choice(*SHOWN_STATES), len(SHOWN_STATES)), description="Any of these"),
+    "state": Field(kind=Texts(Choice(*SHOWN_STATES), len(SHOWN_STATES)), description="Any of these"),
     **{name: Field(kind=_TEXT) for name in ("name", "queue", "tag", "worker", "schedule")},
-    "workflow": Field(kind=_Id()),
+    "workflow": Field(kind=Id()),
     "created_after": Field(kind=Instant()),
     "created_before": Field(kind=Instant()),
     "metadata": Field(kind=Entries(Text(128), Text(1024, 0), 64)),
@@ -69,7 +38,7 @@ class _Filter:
             found.append(Wrong(field, "missing", detail))
         if len(found) > before:
             return None
-        return TaskFilter(states=made.pop("state", ()), metadata=made.pop("metadata", {}), **made)
+        return TaskFilter(states=tuple(made.pop("state", ())), metadata=made.pop("metadata", {}), **made)
 
     def schema(self) -> dict[str, Any]:
         return {**object_schema(FILTER, "What the tasks have in common, as in GET /tasks."), "minProperties": 1}

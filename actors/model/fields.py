@@ -150,6 +150,23 @@ class Period:
 
 
 @dataclass(frozen=True, slots=True)
+class Id:
+    """The id of a task or a workflow as it is shown; becomes a number."""
+
+    def read(self, value: Any, field: str, found: list[Wrong]) -> int:
+        if type(value) is not str:
+            _mistyped("a string", value, field, found)
+        elif value.isascii() and value.isdigit() and 0 < int(value[:20]) < 2**63:
+            return int(value)
+        else:
+            found.append(Wrong(field, "invalid", f"{shown(value)} is no id: give one as it was answered"))
+        return 0
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": "^[0-9]{1,19}$"}
+
+
+@dataclass(frozen=True, slots=True)
 class Ids:
     """An array of ids as they are shown, each once; becomes numbers."""
 
@@ -161,19 +178,10 @@ class Ids:
         if len(value) > self.most:
             found.append(Wrong(field, "out_of_range", f"must have at most {self.most} items, got {len(value)}"))
             return None
-        return list(dict.fromkeys(self._number(one, f"{field}[{index}]", found) for index, one in enumerate(value)))
-
-    def _number(self, value: Any, field: str, found: list[Wrong]) -> int:
-        if type(value) is not str:
-            _mistyped("a string", value, field, found)
-        elif value.isascii() and value.isdigit() and 0 < int(value[:20]) < 2**63:
-            return int(value)
-        else:
-            found.append(Wrong(field, "invalid", f"{shown(value)} is no id of a task: give one as it was answered"))
-        return 0
+        return list(dict.fromkeys(Id().read(one, f"{field}[{index}]", found) for index, one in enumerate(value)))
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": {"type": "string", "pattern": "^[0-9]{1,19}$"}, "maxItems": self.most}
+        return {"type": "array", "items": Id().schema(), "maxItems": self.most}
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +240,7 @@ def _backoff(value: object) -> dict[str, Any]:
 class Texts:
     """An array of texts."""
 
-    item: Text
+    item: Text | Choice
     most: int
 
     def read(self, value: Any, field: str, found: list[Wrong]) -> Any:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 UNKEYED = ""  # tasks without a concurrency key take turns as one more key, which nothing limits
 
@@ -96,10 +96,7 @@ def in_turn(heads: Mapping[str, Sequence[Candidate]], keys: Mapping[str, Budget]
 
 def _ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
     ranks = sorted(one.rank for one in candidates)
-    return [
-        Candidate(one.id, rank, one.queue, one.weight, one.key, one.preferred, one.patient, one.shunned)
-        for one, rank in zip(candidates, ranks, strict=True)
-    ]
+    return [replace(one, rank=rank) for one, rank in zip(candidates, ranks, strict=True)]
 
 
 @dataclass(slots=True)
@@ -126,9 +123,9 @@ def place(
     task that fits nowhere keeps the roomiest session from all that come after it.
     """
     placed, free, ahead = Placed(), list(enumerate(turns)), 0
-    rooms = {session: Room(turns.count(session), turns.count(session)) for session in turns} | dict(rooms or {})
+    rooms = {session: Room(count, count) for session, count in Counter(turns).items()} | dict(rooms or {})
     rivals = sorted(others)
-    for one in _merged(queues):
+    for one in sorted((one for queue in queues for one in queue), key=lambda one: one.rank):
         while ahead < len(rivals) and rivals[ahead] <= one.rank:
             ahead += 1
         if len(turns) - len(free) + ahead >= len(turns):
@@ -168,13 +165,10 @@ def _place_heavy(one: Candidate, free: list[tuple[int, int]], rooms: Mapping[int
     free[:] = [turn for turn in free if turn[1] != chosen or turn in left]
 
 
-def _merged(queues: Sequence[Sequence[Candidate]]) -> Iterator[Candidate]:
-    """By rank, stable within a queue."""
-    yield from sorted((one for queue in queues for one in queue), key=lambda one: one.rank)
-
-
 def _turn(one: Candidate, free: Sequence[tuple[int, int]]) -> int | None:
     """The preferred session's turn, else the first of one that may have it."""
+    if one.preferred is None and one.shunned is None:
+        return 0 if free else None
     sessions = [session for _, session in free]
     if one.preferred in sessions and one.preferred != one.shunned:
         return sessions.index(one.preferred)

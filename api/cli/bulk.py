@@ -11,6 +11,7 @@ from api.cli import options, show
 from api.cli.client import Client
 from api.cli.exits import BAD_DATA, CommandFailed
 from api.cli.tasks import number
+from callboard.calls import add_up
 
 MOST = 10_000  # tasks of one call
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...")]
@@ -120,8 +121,7 @@ def _many(
     for part in parts:
         while True:
             done = client.post(f"/tasks/{verb}", {**part, "dry_run": dry_run})
-            _add(whole, done)
-            if dry_run or ids or not done["more"] or not done["matched"]:
+            if not add_up(whole, done, repeats=not (dry_run or ids)):
                 break
     return whole
 
@@ -132,18 +132,6 @@ def _ask(verb: str, counted: dict[str, Any]) -> None:
         count = f"{counted['matched']:,}{' or more' if counted['more'] else ''}"
         if not typer.confirm(f"{verb} {count} tasks?"):
             raise typer.Abort
-
-
-def _add(whole: dict[str, Any], done: dict[str, Any]) -> None:
-    for field, value in done.items():
-        if isinstance(value, bool):
-            whole[field] = value
-        elif isinstance(value, int):
-            whole[field] = whole.get(field, 0) + value
-        else:
-            counts = whole.setdefault(field, {})
-            for reason, count in value.items():
-                counts[reason] = counts.get(reason, 0) + count
 
 
 def _show(done: dict[str, Any], output: str) -> None:

@@ -24,13 +24,13 @@ class Queues:
         routes = Blueprint("queues", __name__, url_prefix="/api/v1")
         add = routes.add_url_rule
         add("/queues", "find", self.find, methods=["GET"])
-        add("/queues/<name>", "get", self.get, methods=["GET"])
-        add("/queues/<name>", "patch", self.patch, methods=["PATCH"])
-        add("/queues/<name>/pause", "pause", self.pause, methods=["POST"])
-        add("/queues/<name>/resume", "resume", self.resume, methods=["POST"])
+        add("/queues/<path:name>", "get", self.get, methods=["GET"])
+        add("/queues/<path:name>", "patch", self.patch, methods=["PATCH"])
+        add("/queues/<path:name>/pause", "pause", self.pause, methods=["POST"])
+        add("/queues/<path:name>/resume", "resume", self.resume, methods=["POST"])
         add("/handlers", "handlers", self.handlers, methods=["GET"])
-        add("/handlers/<name>/pause", "pause_handler", self.pause_handler, methods=["POST"])
-        add("/handlers/<name>/resume", "resume_handler", self.resume_handler, methods=["POST"])
+        add("/handlers/<path:name>/pause", "pause_handler", self.pause_handler, methods=["POST"])
+        add("/handlers/<path:name>/resume", "resume_handler", self.resume_handler, methods=["POST"])
         return routes
 
     # --- queues -----------------------------------------------------------------------------------
@@ -41,23 +41,23 @@ class Queues:
 
     async def get(self, name: str) -> Response:
         no_query()
-        return answer(queue_json(await self._store.queue(_queue(name))))
+        return answer(queue_json(await self._store.queue(_named("queue", name))))
 
     async def patch(self, name: str) -> Response:
         no_query()
-        return answer(queue_json(await self._store.set_queue(_queue(name), queue_patch(await read_object()))))
+        return answer(queue_json(await self._store.set_queue(_named("queue", name), queue_patch(await read_object()))))
 
     async def pause(self, name: str) -> Response:
         no_query()
         reason = pause_reason(await read_object(optional=True))
         patch = QueuePatch(fields=frozenset({"paused"}), paused=True, paused_reason=reason)
-        return answer(queue_json(await self._store.set_queue(_queue(name), patch)))
+        return answer(queue_json(await self._store.set_queue(_named("queue", name), patch)))
 
     async def resume(self, name: str) -> Response:
         no_query()
         must_be_empty(await read_object(optional=True))
         patch = QueuePatch(fields=frozenset({"paused"}))
-        return answer(queue_json(await self._store.set_queue(_queue(name), patch)))
+        return answer(queue_json(await self._store.set_queue(_named("queue", name), patch)))
 
     # --- handlers ---------------------------------------------------------------------------------
 
@@ -69,28 +69,21 @@ class Queues:
     async def pause_handler(self, name: str) -> Response:
         no_query()
         reason = pause_reason(await read_object(optional=True))
-        await self._store.pause_name(_handler(name), reason)
+        await self._store.pause_name(_named("handler", name), reason)
         return answer(handler_json(await self._handler(name)))
 
     async def resume_handler(self, name: str) -> Response:
         no_query()
         must_be_empty(await read_object(optional=True))
-        await self._store.resume_name(_handler(name))
+        await self._store.resume_name(_named("handler", name))
         return answer(handler_json(await self._handler(name)))
 
     async def _handler(self, name: str) -> HandlerView:
         return next((one for one in await self._store.handlers() if one.name == name), HandlerView(name=name))
 
 
-def _queue(name: str) -> str:
-    """Raises Problem 404 for what no queue can be called."""
+def _named(kind: str, name: str) -> str:
+    """Raises Problem 404 for what none can be called."""
     if not is_queue(name):
-        raise not_found(f"there is no queue {shown(name)}")
-    return name
-
-
-def _handler(name: str) -> str:
-    """The same for handlers, whose names follow the same rule."""
-    if not is_queue(name):
-        raise not_found(f"there is no handler {shown(name)}")
+        raise not_found(f"there is no {kind} {shown(name)}")
     return name

@@ -13,9 +13,11 @@ CREATE TABLE callboard_rates (
     queue  text NOT NULL,
     key    text NOT NULL,
     until  timestamptz NOT NULL,   -- the end of the part of a period in which they started
+    gone   timestamptz NOT NULL,   -- when no window reaches it any more
     count  integer NOT NULL,
     PRIMARY KEY (queue, key, until)
 );
+CREATE INDEX callboard_rates_gone ON callboard_rates (gone);
 
 CREATE FUNCTION callboard_queue_of(lane callboard_lanes) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT coalesce(lane.queue, (SELECT h.queue FROM callboard_handlers h WHERE h.name = lane.name), 'default')

@@ -32,6 +32,9 @@ WITH lane AS MATERIALIZED (
         SELECT w.id FROM callboard_workflows w WHERE w.created_at < statement_timestamp() - interval '7 days'
           AND NOT EXISTS (SELECT FROM callboard_tasks t WHERE t.workflow_id = w.id AND t.workflow_id IS NOT NULL)
         ORDER BY w.id LIMIT 100)
+), rates AS (
+    DELETE FROM callboard_rates r USING (SELECT queue, key, until FROM callboard_rates WHERE gone < statement_timestamp() ORDER BY gone LIMIT $1) o
+    WHERE r.queue = o.queue AND r.key = o.key AND r.until = o.until
 ), keys AS (
     DELETE FROM callboard_idempotency_keys WHERE key IN (
         SELECT key FROM callboard_idempotency_keys WHERE created_at < statement_timestamp() - make_interval(secs => $4::float8)

@@ -4,7 +4,8 @@ WITH lane AS MATERIALIZED (
 ), waiting AS (
     SELECT lane.queue, count(*)::bigint AS depth, count(*) FILTER (WHERE t.run_at <= statement_timestamp())::bigint AS due,
            min(t.run_at) FILTER (WHERE t.run_at <= statement_timestamp()) AS oldest
-    FROM (SELECT lane_id, run_at FROM callboard_tasks WHERE state = 'queued' LIMIT $1) t JOIN lane ON lane.id = t.lane_id
+    FROM (SELECT lane_id, run_at FROM callboard_tasks WHERE state = 'queued'
+          AND ($2::text IS NULL OR lane_id IN (SELECT id FROM lane WHERE lane.queue = $2)) LIMIT $1) t JOIN lane ON lane.id = t.lane_id
     GROUP BY lane.queue
 ), out AS (
     SELECT lane.queue, count(*)::bigint AS running

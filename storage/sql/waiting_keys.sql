@@ -3,11 +3,16 @@
 WITH RECURSIVE step AS (
     SELECT callboard_next_key($1::int[], $2) AS key, 1 AS n
     UNION ALL
-    SELECT callboard_next_key($1::int[], step.key), step.n + 1 FROM step WHERE step.key IS NOT NULL AND step.n < $4
+    SELECT callboard_next_key($1::int[], step.key), step.n + 1 FROM step
+    WHERE step.key IS NOT NULL AND step.n < $4 AND ($3::text IS NULL OR step.key <= $3::text)
 ), found AS MATERIALIZED (
     SELECT key, n FROM step WHERE key IS NOT NULL AND ($3::text IS NULL OR key <= $3::text)
 )
 SELECT f.key,
+       EXISTS (SELECT FROM unnest($1::int[]) AS lane (id) CROSS JOIN generate_series(1, 4) AS level (priority)
+               CROSS JOIN LATERAL (SELECT FROM callboard_tasks t
+                                   WHERE t.lane_id = lane.id AND t.concurrency_key = f.key AND t.priority = level.priority::smallint
+                                     AND t.state = 'queued' AND t.run_at <= statement_timestamp() LIMIT 1) x) AS due,
        (SELECT coalesce(sum(t.weight), 0)::int FROM callboard_tasks t
         WHERE t.counted = $5 AND t.concurrency_key = f.key AND t.state IN ('assigned', 'running')) AS out,
        coalesce(r.count, 0)::int AS started,

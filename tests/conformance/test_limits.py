@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import trio
 
 from actors.model.columns import Outcome
@@ -337,3 +338,39 @@ async def test_queues_are_shown_with_what_is_in_them(postgres: Bench, store: Sto
     assert default.oldest is not None
     assert (empty.name, empty.rate, empty.keep_succeeded, empty.depth) == ("empty", Rate(5, 60.0), 3600.0, 0)
     assert (mail.name, mail.depth, mail.due, mail.oldest) == ("mail", 2, 0, None)
+
+
+@pytest.mark.parametrize("kind", ["waiting for their time", "at their limits"])
+async def test_keys_that_may_start_nothing_keep_nobody_from_a_turn(postgres: Bench, store: Store, kind: str) -> None:
+    await limit(store, concurrency_per_key=1)
+    session = await postgres.session()
+    for number in range(1_300):
+        key = f"a{number:04}"
+        if kind == "at their limits":
+            await post(postgres, 2, concurrency_key=key)
+        else:
+            await post(postgres, 1, concurrency_key=key, delay=3_600.0)
+    if kind == "at their limits":
+        while ids(await special(postgres, session, count=500)):
+            pass
+    [last] = await post(postgres, 1, concurrency_key="z")
+    for _ in range(4):
+        found = await special(postgres, session, count=5)
+        if ids(found):
+            break
+        assert found.again is not None  # it is looked on soon, and not at once for ever
+        assert not found.more
+    assert ids(found) == [last]
+    done = await special(postgres, session, count=5)
+    assert ids(done) == []
+
+
+async def test_starts_that_no_window_reaches_are_forgotten(postgres: Bench, store: Store) -> None:
+    await limit(store, rate_per_key=Rate(5, 10.0))
+    for key in ("a", "b"):
+        await post(postgres, 1, concurrency_key=key)
+    await special(postgres, await postgres.session())
+    assert len(await postgres.rows("rates")) == 2
+    await postgres.database.execute("UPDATE callboard_rates SET gone = gone - interval '1 minute' WHERE key = 'a'")
+    await postgres.tasks.prune(100)
+    assert [row["key"] for row in await postgres.rows("rates")] == ["b"]

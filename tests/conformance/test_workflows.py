@@ -125,3 +125,16 @@ async def test_results_go_from_ref_to_ref_also_after_a_retry(postgres: Bench, st
         pass
     [child] = [row for row in await postgres.rows("tasks") if row["retry_of"] == ids["c"]]
     assert (child["state"], json.loads(child["args"])) == ("queued", {"from": {"a": ids["a"], "b": again}})
+
+
+async def test_what_a_retry_made_good_no_longer_counts_as_failed(postgres: Bench, store: Store) -> None:
+    number, _ = await store.workflows.submit(graph(a=[], b=["a"]), key=None, request_hash=None)
+    await run(postgres, Outcome.FAILED_FINAL)
+    workflow = await shown(store, number)
+    assert (workflow.state, workflow.counts) == ("failed", {"failed": 1, "cancelled": 1})
+    await postgres.tasks.retry(workflow.task_ids[0], submitted_by=None, with_children=True)
+    workflow = await shown(store, number)
+    assert (workflow.state, workflow.counts) == ("running", {"queued": 1, "blocked": 1})
+    assert [await run(postgres) for _ in range(3)] == [1, 1, 0]
+    workflow = await shown(store, number)
+    assert (workflow.state, workflow.counts) == ("succeeded", {"succeeded": 2})

@@ -52,6 +52,7 @@ async def test_a_filter_is_what_a_listing_takes(store: FakeStore) -> None:
         ({"filter": {}}, "filter", "must name something"),
         ({"filter": {"state": "failed"}}, "filter.state", "array"),
         ({"filter": {"state": ["broken"]}}, "filter.state[0]", "must be one of"),
+        ({"filter": {"state": ["failed"] * 20}}, "filter.state", "at most"),
         ({"filter": {"workflow": 7}}, "filter.workflow", "string"),
         ({"filter": {"created_after": "soon"}}, "filter.created_after", "soon"),
         ({"filter": {"nam": "x"}}, "filter.nam", "did you mean name"),

@@ -78,3 +78,11 @@ async def test_what_can_be_no_name_is_not_found(api: Api) -> None:
         assert (await api.get(path)).status == 404
     assert (await api.post("/api/v1/handlers/a%20b/pause")).status == 404
     assert (await api.get(f"{URL}?limit=1")).status == 422
+
+
+async def test_a_name_may_have_a_slash(api: Api) -> None:
+    changed = await api.call("PATCH", f"{URL}/team%2Fmail", json={"concurrency": 5})
+    assert (changed.status, changed.json["name"]) == (200, "team/mail")
+    assert (await api.post(f"{URL}/team%2Fmail/pause")).json["paused"]
+    assert (await api.get(f"{URL}/team%2Fmail")).json["concurrency"] == 5
+    assert (await api.post("/api/v1/handlers/a%2Fb/pause")).json["name"] == "a/b"

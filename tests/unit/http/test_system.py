@@ -107,7 +107,7 @@ async def test_scraping_often_asks_the_database_seldom(
 async def test_the_description_has_every_route_and_no_other(store: FakeStore) -> None:
     app = create_app(services(store))
     served = {
-        (method.lower(), rule.rule.replace("<", "{").replace(">", "}"))
+        (method.lower(), rule.rule.replace("<path:", "<").replace("<", "{").replace(">", "}"))
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if not rule.rule.startswith(("/docs", "/openapi"))
