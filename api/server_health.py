@@ -18,8 +18,9 @@ from storage.store import Store
 
 log = logging.getLogger(__name__)
 
-HANDLERS_EVERY = 10.0  # seconds between looks for tasks that nobody takes
+PEOPLE_EVERY = 10.0  # seconds between looks for what only people should know
 NAMED = 20  # handlers that are named then
+OLD = 60.0  # seconds for which one transaction may keep dead rows from being cleared away
 PROBE_EVERY = 2.0  # seconds without any answer of the database after which it is asked
 REFUSED_FOR = 5.0  # seconds that a refused write is told of: who has to write tries again each second
 RED_AFTER = 5.0  # seconds without an answer after which the node is not ready
@@ -36,6 +37,7 @@ class ServerHealth:
         self._store, self._terms = store, terms
         self._problem = "it has not answered yet"
         self.unserved: list[str] = []
+        self._snapshot: tuple[str, float] | None = None  # the oldest one: whose, and its age
         self._looked_at = -1e9
         self.coordinator: Coordinator | None = None
         self.cron: Cron | None = None
@@ -50,9 +52,9 @@ class ServerHealth:
         while True:
             if self._age() >= PROBE_EVERY:
                 await self._probe()
-            if trio.current_time() - self._looked_at >= HANDLERS_EVERY and self.started:
+            if trio.current_time() - self._looked_at >= PEOPLE_EVERY and self.started:
                 self._looked_at = trio.current_time()
-                await self._look_for_unserved()
+                await self._look_around()
             if self.started and self.cron is None and self._schedules_age() >= SCHEDULES_EVERY:
                 await self._look_at_schedules()
             await pause(PROBE_EVERY)
@@ -74,11 +76,12 @@ class ServerHealth:
     def _schedules_age(self) -> float:
         return trio.current_time() - (self._schedules_at if self.cron is None else self.cron.seen_at)
 
-    async def _look_for_unserved(self) -> None:
+    async def _look_around(self) -> None:
         try:
             self.unserved = await self._store.tasks.unserved(NAMED)
+            self._snapshot = await self._store.oldest_snapshot()
         except StorageError as error:
-            log.info("whether every handler has a worker is not known: %s", error)
+            log.info("whether every handler has a worker, and dead rows are cleared away, is not known: %s", error)
 
     def _age(self) -> float:
         return trio.current_time() - self._store.answered_at
@@ -98,6 +101,7 @@ class ServerHealth:
                 "detail": f"tasks wait, and no worker knows {', '.join(self.unserved)}" if self.unserved else "served",
                 "age": None,
             },
+            "dead_rows": self._dead_rows_check(),
             "wake_ups": {
                 "status": "ok",  # a dead listener makes work slower; it never stops it
                 "detail": "notifications arrive" if self._store.notifier.connected else "no listener: polling",
@@ -122,6 +126,13 @@ class ServerHealth:
             return {"status": "degraded", "detail": refusal, "age": None}
         lost = self.coordinator.sessions.acknowledged.shown(trio.current_time()) if self.coordinator else None
         return {"status": "degraded" if lost else "ok", "detail": lost or "none is refused", "age": None}
+
+    def _dead_rows_check(self) -> dict[str, Any]:
+        """A queue leaves many dead rows behind; while one old snapshot keeps them, everything grows slower."""
+        who, age = self._snapshot or ("", 0.0)
+        detail = f"{who} has been in one transaction for {age:.0f} s: until it ends, no dead row can be cleared away"
+        old = age >= OLD
+        return {"status": "degraded" if old else "ok", "detail": detail if old else "cleared away", "age": None}
 
     def _schedules_check(self) -> dict[str, Any] | None:
         """None: nobody has looked yet."""
@@ -167,7 +178,10 @@ class ServerHealth:
         return found
 
     def _coordinator_metrics(self) -> Mapping[str, float]:
-        found = {"handlers_without_worker": float(len(self.unserved))}
+        found = {
+            "handlers_without_worker": float(len(self.unserved)),
+            "oldest_snapshot_seconds": self._snapshot[1] if self._snapshot else 0.0,
+        }
         if self.coordinator is None:
             return found
         return {

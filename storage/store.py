@@ -16,6 +16,7 @@ from storage.lanes import Lanes
 from storage.notify import Notifier
 from storage.overview import PostgresOverview
 from storage.pool import STEADY_PLANS, Pool, open_pool
+from storage.queries import sql
 from storage.queues import PostgresQueues
 from storage.schedules import PostgresSchedules
 from storage.tasks import PostgresTasks
@@ -68,6 +69,14 @@ class Store:
     async def probe(self) -> None:
         """Raises StorageError when the database does not answer."""
         await self._pools[0].execute("SELECT 1")
+
+    async def oldest_snapshot(self) -> tuple[str, float] | None:
+        """Who keeps the database longest from clearing dead rows away, and since how many seconds.
+
+        None: nobody that we may see. Raises StorageError.
+        """
+        row = await self._pools[-1].fetchrow(sql("oldest_snapshot"))
+        return None if row is None else (row["who"], row["age"])
 
 
 @asynccontextmanager

@@ -49,17 +49,15 @@ class DatabaseUrl:
 
     def session_settings(self, statement_limit: float | None, more: Mapping[str, str]) -> dict[str, str]:
         """What every session of ours runs with; no statement limit is for migrations."""
-        settings = {
+        return {
             "search_path": self.search_path,
             "synchronous_commit": "on",
             "lock_timeout": "1000" if statement_limit else "2000",
             "idle_in_transaction_session_timeout": "5000",
             "jit": "off",
+            "statement_timeout": str(int(statement_limit * 1000)) if statement_limit else "0",
             **more,
         }
-        if statement_limit:
-            settings["statement_timeout"] = str(int(statement_limit * 1000))
-        return settings
 
     def local_settings(self, statement_limit: float | None, more: Mapping[str, str]) -> list[str]:
         """The same for one transaction, as statements. The values are ours, but for the schema, which is quoted."""

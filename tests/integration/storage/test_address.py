@@ -11,7 +11,7 @@ import pytest
 
 from actors.model.errors import ConfigurationError, StorageRefused, StorageUnavailable
 from actors.model.task import NewTask
-from storage.migrate import migrate
+from storage.migrate import migrate, migrations
 from storage.pool import open_pool
 from storage.store import open_store, sizes
 from storage.url import parse_url
@@ -103,6 +103,19 @@ async def test_a_read_only_database_is_unavailable_for_writes(
     await database.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
     with pytest.raises(StorageRefused):
         await migrate(parse_url(as_role(postgres_server, role, "sesame", "nowhere_yet")))
+
+
+async def test_a_role_s_own_statement_timeout_stops_neither_work_nor_migrations(
+    postgres_server: Server, role: str, database: Database
+) -> None:
+    await database.execute(f"ALTER ROLE {role} SET statement_timeout = '1ms'")
+    schema = f"{database.url.schema}_more"
+    await database.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {role}")
+    url = as_role(postgres_server, role, "sesame", schema)
+    assert await migrate(parse_url(url)) == migrations()
+    async with open_store(url) as store:
+        await store.tasks.submit([NewTask(name="demo")])
+        assert (await store.tasks.stats())["tasks"]["queued"] == 1
 
 
 async def test_a_database_that_is_not_there_is_refused(postgres_server: Server, loop: None) -> None:

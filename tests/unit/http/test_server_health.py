@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from actors.model.errors import StorageUnavailable
 from actors.model.lease import DEFAULT
-from api.server_health import HANDLERS_EVERY, RED_AFTER, ServerHealth
+from api.server_health import OLD, PEOPLE_EVERY, RED_AFTER, ServerHealth
 
 
 class Store:
@@ -19,6 +19,7 @@ class Store:
         self.away = False
         self.refused: str | None = None
         self.names: list[str] = []
+        self.snapshot: tuple[str, float] | None = None
         self.notifier = SimpleNamespace(connected=True)
         self.tasks = self.schedules = self
 
@@ -38,6 +39,9 @@ class Store:
             raise StorageUnavailable("it is away")
         return self.names[:limit]
 
+    async def oldest_snapshot(self) -> tuple[str, float] | None:
+        return self.snapshot
+
 
 async def test_what_is_degraded_does_not_take_the_node_out(autojump_clock: MockClock) -> None:
     store: Any = Store()
@@ -48,7 +52,7 @@ async def test_what_is_degraded_does_not_take_the_node_out(autojump_clock: MockC
         await trio.sleep(1)
         assert {check["status"] for check in health.checks().values()} == {"ok"}
         store.refused, store.names = "its disk is full", ["a.b", "c.d"]
-        await trio.sleep(2 * HANDLERS_EVERY)
+        await trio.sleep(2 * PEOPLE_EVERY)
         checks = health.checks()
         assert (checks["database_writes"]["status"], checks["database_writes"]["detail"]) == (
             "degraded",
@@ -58,10 +62,30 @@ async def test_what_is_degraded_does_not_take_the_node_out(autojump_clock: MockC
             "status": "degraded", "detail": "tasks wait, and no worker knows a.b, c.d", "age": None,
         }  # fmt: skip
         assert health.ready() == (True, "ready")
-        assert health.metrics() == {"handlers_without_worker": 2.0}
+        assert health.metrics() == {"handlers_without_worker": 2.0, "oldest_snapshot_seconds": 0.0}
         store.names = []
-        await trio.sleep(2 * HANDLERS_EVERY)
+        await trio.sleep(2 * PEOPLE_EVERY)
         assert health.checks()["handlers"]["status"] == "ok"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_transaction_that_keeps_dead_rows_is_named(autojump_clock: MockClock) -> None:
+    store: Any = Store()
+    health = ServerHealth(store, DEFAULT)
+    health.started = True
+    async with trio.open_nursery() as nursery:
+        await nursery.start(health.run)
+        for age, status in ((OLD - 1, "ok"), (OLD, "degraded")):
+            store.snapshot = ("session 17 (psql, idle in transaction)", age)
+            await trio.sleep(2 * PEOPLE_EVERY)
+            check = health.checks()["dead_rows"]
+            assert check["status"] == status
+            assert health.metrics()["oldest_snapshot_seconds"] == age
+        assert "session 17 (psql, idle in transaction) has been in one transaction for 60 s" in check["detail"]
+        assert health.ready() == (True, "ready")
+        store.snapshot = None
+        await trio.sleep(2 * PEOPLE_EVERY)
+        assert health.checks()["dead_rows"]["status"] == "ok"
         nursery.cancel_scope.cancel()
 
 

@@ -37,6 +37,9 @@ class Store:
         await trio.lowlevel.checkpoint()
         return []
 
+    async def oldest_snapshot(self) -> None:
+        await trio.lowlevel.checkpoint()
+
     async def look(self) -> Health:
         await trio.lowlevel.checkpoint()
         self.looks += 1
