@@ -64,6 +64,8 @@ _REFUSED = (
     pg.ClientConfigurationError,
     ssl.SSLError,
 )
+_POOLER_SAYS = "unsupported startup parameter"  # PgBouncer: it passes few settings on
+_POOLER_WAY_OUT = "add pgbouncer=true to DATABASE_URL, and set CALLBOARD_DIRECT_URL to an address without it"
 _SCHEMA = (pg.UndefinedTableError, pg.UndefinedColumnError, pg.UndefinedFunctionError)
 # A text too long for an index, JSON too deep: class 54.
 _INPUT = (pg.CheckViolationError, pg.NotNullViolationError, pg.DataError, pg.ProgramLimitExceededError, UnicodeError)
@@ -98,6 +100,8 @@ def translated(error: BaseException) -> BaseException:
         return WritesRefused(f"the database's disk is full: make room there ({text})")
     if isinstance(error, pg.ReadOnlySQLTransactionError):
         return WritesRefused(f"the database is read-only: a standby, or set so by its administrator ({text})")
+    if isinstance(error, asyncpg.PostgresError) and text.startswith(_POOLER_SAYS):
+        return StorageRefused(f"{text}: a pooler is in front of the database: {_POOLER_WAY_OUT}")
     if isinstance(error, _REFUSED):
         wrong_address = isinstance(error, pg.InvalidAuthorizationSpecificationError | pg.InvalidCatalogNameError)
         return StorageRefused(f"the database refused: {text}{': correct DATABASE_URL' if wrong_address else ''}")

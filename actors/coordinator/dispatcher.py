@@ -153,8 +153,9 @@ class Dispatcher:
     def _turns(self, links: Sequence[Link], room: Sequence[int], now: float) -> list[int]:
         """Whose turn it is, for as many tasks as one claim takes."""
         most = max(link.given for link in links)
+        owed = CLAIM if self._backlog else LEAD - 1  # one that was full for long doesn't get everything at first
         for link in links:
-            link.given = max(link.given, most - CLAIM)  # one that was away for long doesn't get everything at first
+            link.given = max(link.given, most - owed)
             if link.given > most - LEAD:
                 link.behind_since = None
             elif link.behind_since is None:

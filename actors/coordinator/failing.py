@@ -97,10 +97,13 @@ class Failures:
         return -1e9 if record is None else record.until
 
     def _is_black_hole(self, session: int, record: Record, now: float) -> bool:
+        for tally in record.tallies.values():
+            tally.age(now)
+        if sum(tally.bad for tally in record.tallies.values()) < LEAST:
+            return False
         good = bad = 0
         for name, tally in record.tallies.items():
-            tally.age(now)
-            if tally.bad and self._succeeds_elsewhere(name, session, now):
+            if self._succeeds_elsewhere(name, session, now):
                 good += tally.good
                 bad += tally.bad
         return bad >= LEAST and bad >= SHARE * (good + bad)

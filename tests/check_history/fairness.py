@@ -10,7 +10,7 @@ from itertools import groupby
 from tests.check_history.history import SECOND, History, Problem, Row, assigns, gives
 
 EARLIER = 2.0  # seconds
-WINDOW = 500  # assignments of one coordinator
+WINDOW, SPAN = 500, 5.0  # assignments of one coordinator, and seconds that they take at least
 TOLERANCE, DEVIATIONS = 0.2, 3.0  # share of a share, and what chance adds to it
 
 
@@ -74,14 +74,22 @@ def shared_out(history: History) -> Iterator[Problem]:
         by_coordinator[line["proc"]] += [row for row in claimed if row is not None]
     sole = len(by_coordinator) == 1
     for coordinator, rows in by_coordinator.items():
-        for start in range(0, len(rows) - WINDOW + 1, WINDOW):
-            window = rows[start : start + WINDOW]
+        for window in _windows(rows):
             count = Counter(row["session"] for row in window)
             began, over = window[0]["at"], window[-1]["at"]
             born = {row["session_id"]: row["connected_at"] for row in history.workers}
             there = [one for one in slots if born[one] < began and ended.get(one, float("inf")) > over]
             there = there if sole else [one for one in there if count[one]]
             yield from _uneven(coordinator, {one: count[one] for one in there}, slots)
+
+
+def _windows(rows: list[Row]) -> Iterator[list[Row]]:
+    """Of so many assignments that take so long: in a moment an executor may not get a processor at all."""
+    start = 0
+    for end, row in enumerate(rows, start=1):
+        if end - start >= WINDOW and row["at"] - rows[start]["at"] >= SPAN:
+            yield rows[start:end]
+            start = end
 
 
 def _uneven(coordinator: str, count: dict[int, int], slots: dict[int, int]) -> Iterator[Problem]:

@@ -121,6 +121,21 @@ async def poison(ctx: Context) -> None:
 
 
 @task
+async def hog(ctx: Context, marker: str, mib: int) -> str:
+    """Takes so much memory, the first time."""
+    with noted(ctx):
+        try:
+            (FOLDER.parent / f"{marker}.hogged").touch(exist_ok=False)
+        except FileExistsError:
+            return "modest"
+        taken = []
+        for _ in range(mib):
+            taken.append(b"x" * 2**20)
+            await trio.sleep(0.005)
+    return f"{len(taken)} MiB were given"
+
+
+@task
 async def petrify(ctx: Context, marker: str) -> str:
     """Stops its whole executor, the first time."""
     with noted(ctx):

@@ -122,9 +122,9 @@ class Load:
         self.unknown += 1
         return None
 
-    async def crowd(self, count: int, delay: float) -> list[int]:
+    async def crowd(self, count: int, delay: float, seconds: float = 0.01) -> list[int]:
         """So many small tasks in one request, due at one instant."""
-        bodies = [{"name": "nap", "args": {"seconds": 0.01}, "delay": delay} for _ in range(count)]
+        bodies = [{"name": "nap", "args": {"seconds": seconds}, "delay": delay} for _ in range(count)]
         answer = await self._ask("POST", "tasks/batch", json=bodies)
         assert not isinstance(answer, str), answer
         assert answer.is_success, answer.text

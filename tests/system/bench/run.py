@@ -172,7 +172,8 @@ class Run:
         about = {
             "scenario": scenario.id, "shape": self.shape, "seed": self.seed, "profile": system.layout.profile,
             **self.times, "terms": terms_as_json(system.layout.terms), "planned_ops": planned,
-            "slots": dict.fromkeys(system.layout.worker_names, system.layout.slots), "max_tries_default": 4,
+            "slots": {name: system.layout.slots_of(name) for name in system.layout.worker_names},
+            "max_tries_default": 4,
             "expect": {
                 "overlap": scenario.overlap, "faults": scenario.faults * blows, "final_within": scenario.final_within,
                 "unfinished": [], "lossy": scenario.lossy, "lateness": False, "may_5xx": [503],

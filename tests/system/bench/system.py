@@ -43,17 +43,21 @@ class Layout:
 
     coordinators: int = 2
     workers: int = 3
-    slots: int = 4
+    slots: int | tuple[int, ...] = 4  # of each worker, or of one after the other
     executors: int = 1
     schedulers: int = 1  # the front, and so many coordinators less one
     profile: str = "fast"  # terms that hold on a machine with other things to do
     namespaces: bool = False  # workers live in network namespaces of their own
+    parameters: str = ""  # more of them in the DATABASE_URL of nodes
     settings: dict[str, Any] = field(default_factory=dict)  # of every node
     worker_settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def terms(self) -> LeaseTerms:
         return PROFILES[self.profile]
+
+    def slots_of(self, worker: str) -> int:
+        return self.slots if isinstance(self.slots, int) else self.slots[self.worker_names.index(worker)]
 
     @property
     def coordinator_names(self) -> list[str]:
@@ -84,6 +88,7 @@ class System:
         self.environ: dict[str, dict[str, str]] = {}  # more of it, by node
         self.statements = Statements()  # of all server nodes
         self.spaces: dict[str, Namespace] = {}  # of workers, if they have any
+        self.at_the_end = AsyncExitStack()  # what a scenario started beside it
 
     # --- nodes --------------------------------------------------------------------------------------
 
@@ -122,12 +127,13 @@ class System:
             await self.cluster.start(
                 name, "worker", coordinator_address=addresses, callboard_worker_name=name,
                 callboard_app=self.folder / "handlers.py", callboard_executors=self.layout.executors,
-                callboard_slots=self.layout.slots, bench_history=self.history, bench_worker=name,
+                callboard_slots=self.layout.slots_of(name), bench_history=self.history, bench_worker=name,
                 **{**self.layout.worker_settings, **settings},
             )  # fmt: skip
 
     async def _start_server(self, name: str, settings: dict[str, Any]) -> None:
-        settings["database_url"] = self.url.replace(str(self.server.folder), str(self.sockets[name]))
+        url = self.url.replace(str(self.server.folder), str(self.sockets[name]))
+        settings["database_url"] = url + self.layout.parameters
         if name == "front":
             node = await self.cluster.server(
                 name, "scheduler,api", **settings, callboard_http_port=self.ports.get(name, 0)
@@ -297,6 +303,7 @@ async def open_system(server: Server, layout: Layout, folder: Path | None = None
             open_cluster(folder, url, profile=layout.profile, handlers=HERE / "handlers.py")
         )
         system = System(folder, layout, cluster, server, url)
+        await stack.enter_async_context(system.at_the_end)
         sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cb-pg-")))
         for name in system.server_names:
             system.sockets[name] = sockets / name

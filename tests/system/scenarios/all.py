@@ -12,8 +12,10 @@ from tests.system.scenarios import (
     measured,
     missed,
     network,
+    pooled,
     pressure,
     processes,
+    rivals,
     schedules,
     stopping,
 )
@@ -28,8 +30,10 @@ __all__ = [
     "measured",
     "missed",
     "network",
+    "pooled",
     "pressure",
     "processes",
+    "rivals",
     "schedules",
     "stopping",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import AsyncExitStack
 from functools import partial
 
 import psutil
@@ -13,7 +12,7 @@ import trio
 from tests.system.bench import disks
 from tests.system.bench.disks import SmallDisk
 from tests.system.bench.load import Mix
-from tests.system.bench.scenario import Need, Stage, Step, scenario
+from tests.system.bench.scenario import Stage, Step, scenario
 from tests.system.bench.system import Layout
 from tests.system.scenarios.processes import nobody_was_convicted
 
@@ -26,12 +25,6 @@ POOLS = ("callboard control", "callboard work", "callboard api", "callboard list
 async def started_again(stage: Stage) -> None:
     if stage.system.server.process is None:
         await stage.nemesis.start_database()
-
-
-async def released(stage: Stage) -> None:
-    """What the bench itself held is let go."""
-    await stage.memory.pop("held").aclose()
-    stage.nemesis.off("postgres")
 
 
 @enter("P29", "PostgreSQL crashes, and is started again five seconds later", heal=started_again, hold=5.0,
@@ -102,47 +95,6 @@ async def cancelled(stage: Stage, task: int) -> bool:
 
 losing("P33", "The answer to each kind of write is lost: the repeat asks the table", "lose_answer")
 losing("P34", "Each kind of write is lost on its way", "lose")
-
-
-@enter("P35", "The table of tasks is locked for six seconds", heal=released, hold=6.0, no_repeats=True,
-       check=nobody_was_convicted, shapes=("once", "repeated"))  # fmt: skip
-async def p35(stage: Stage) -> None:
-    stack = AsyncExitStack()
-    database = await stack.enter_async_context(stage.system.database())
-    fault = stage.nemesis.on("database", "postgres")
-    await database.execute("BEGIN; LOCK TABLE callboard_tasks IN ACCESS EXCLUSIVE MODE")
-    stage.memory["held"] = stack
-    stage.nemesis.took(fault, "the lock is held")
-
-
-@enter("P36", "A rival holds one due row for eight seconds; all others flow", heal=released, hold=8.0, no_repeats=True,
-       check=nobody_was_convicted)  # fmt: skip
-async def p36(stage: Stage) -> None:
-    task = await stage.load.submit({"name": "nap", "args": {"seconds": 0.1}, "delay": 1}, "held", "held")
-    stack = AsyncExitStack()
-    database = await stack.enter_async_context(stage.system.database())
-    fault = stage.nemesis.on("database", "postgres")
-    await database.execute(f"BEGIN; SELECT FROM callboard_tasks WHERE id = {task} FOR UPDATE")
-    stage.memory["held"] = stack
-    stage.nemesis.took(fault, "the row is held")
-    await trio.sleep(2.0)
-    flowing = "SELECT count(*) FROM callboard_tasks WHERE finished_at > clock_timestamp() - interval '1 second'"
-    assert await stage.system.scalar(flowing) > 3, "V19: one held row holds the others up"
-
-
-@enter("P38", "Idle sessions take every connection that the server has, for eight seconds", heal=released, hold=8.0,
-       no_repeats=True, check=nobody_was_convicted)  # fmt: skip
-async def p38(stage: Stage) -> None:
-    stack = AsyncExitStack()
-    stage.memory["held"] = stack
-    fault = stage.nemesis.on("database", "postgres")
-    count = 0
-    try:
-        for _ in range(200):
-            await stack.enter_async_context(stage.system.database())
-            count += 1
-    except Exception as error:
-        stage.nemesis.took(fault, f"after {count} connections: {type(error).__name__}")
 
 
 @enter("P39", "The server becomes read-only for five seconds", hold=5.0, no_repeats=True, check=nobody_was_convicted)
@@ -219,18 +171,6 @@ enter("P40", "The disk of the tables is full for a while", before=on_a_small_dis
 enter("P41", "The disk of the write-ahead log is full: the server ends", before=on_a_small_disk("pg_wal", 64 * MIB),
       heal=disk_is_freed, after=later_ones_are_cancelled, needs=(disks.missing,), hold=3.0, layout=SMALL,
       check=nobody_was_convicted)(disk_is_full)  # fmt: skip
-
-
-def lacking(what: str) -> tuple[Need, ...]:
-    return (lambda: what,)
-
-
-async def never(stage: Stage) -> None:
-    raise AssertionError("a scenario that lacks something is not run")
-
-
-enter("P44", "Through a pooler that gives each transaction another connection",
-      needs=lacking("there is no pooler here (pgbouncer)"))(never)  # fmt: skip
 
 
 @enter("P28f", "The whole server freezes for eight seconds: sockets stay open, nothing answers", hold=8.0,

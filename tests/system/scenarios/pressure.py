@@ -11,14 +11,20 @@ from functools import partial
 import psutil
 import trio
 
+from tests.system.bench import memory
 from tests.system.bench.load import Mix
+from tests.system.bench.memory import MemoryLimit, preferred
+from tests.system.bench.nemesis import runs
 from tests.system.bench.scenario import Need, Stage, scenario
 from tests.system.bench.system import Layout
-from tests.system.scenarios.processes import killed_are_back, nobody_was_convicted
+from tests.system.scenarios.processes import killed_are_back, nobody_was_convicted, the_session_lives
 
 enter = partial(scenario, group="F")
-CROWD = 4_000
+CROWD, BATCH = 20_000, 2_000
 DESCRIPTORS = 64
+VARIED = 600
+MIB = 2**20
+ROOM = 64 * MIB
 
 
 @enter("P61", "Handlers hold their loop and the interpreter for two leases", hold=0.0, no_repeats=True,
@@ -35,7 +41,7 @@ async def p61(stage: Stage) -> None:
        final_within=120.0, mix=Mix(tasks=60))  # fmt: skip
 async def p62(stage: Stage) -> None:
     fault = stage.nemesis.on("other", "queue")
-    ids = [one for _ in range(CROWD // 500) for one in await stage.load.crowd(500, delay=3.0)]
+    ids = [one for _ in range(CROWD // BATCH) for one in await stage.load.crowd(BATCH, delay=8.0)]
     assert len(set(ids)) == CROWD
     stage.nemesis.took(fault, "they are submitted")
     stage.nemesis.off("queue")
@@ -138,6 +144,64 @@ async def p69(stage: Stage) -> None:
         (system.folder / f"{name}.before.log").rename(system.log(name))
         stage.nemesis.off(name)
     stage.nemesis.off("logs")
+
+
+@enter("P63", "Workers of 1, 2 and 8 slots share what comes, and none takes more than it has", hold=0.0,
+       no_repeats=True, layout=Layout(coordinators=1, slots=(1, 2, 8)), check=nobody_was_convicted, mix=Mix(tasks=60),
+       final_within=90.0)  # fmt: skip
+async def p63(stage: Stage) -> None:
+    """The judge looks at slots (V6) and at shares (V9)."""
+    fault = stage.nemesis.on("other", "queue")
+    async with trio.open_nursery() as nursery:
+        for number in range(VARIED):
+            body = {"name": "nap", "args": {"seconds": round(stage.random.uniform(0.01, 0.4), 3)}}
+            nursery.start_soon(stage.load.submit, body, "short", f"varied-{number}")
+    stage.nemesis.took(fault, f"{VARIED} are submitted")
+    stage.nemesis.off("queue")
+
+
+@enter("P65", "An executor takes more memory than the worker may have, and the kernel kills it", hold=0.0, lossy=True,
+       needs=(memory.missing,), check=the_session_lives)  # fmt: skip
+async def p65(stage: Stage) -> None:
+    await out_of_memory(stage, node_first=False)
+
+
+@enter("P65n", "The same, and it is the worker's node that the kernel kills", lossy=True, heal=killed_are_back,
+       needs=(memory.missing,))  # fmt: skip
+async def p65n(stage: Stage) -> None:
+    await out_of_memory(stage, node_first=True)
+
+
+async def out_of_memory(stage: Stage, *, node_first: bool) -> None:
+    """All workers may grow by ROOM; the handler wants far more than that."""
+    system, names = stage.system, stage.system.layout.worker_names
+    limits = {name: MemoryLimit(name, ROOM) for name in names}
+    try:
+        before = {}
+        for name, limit in limits.items():
+            before[name] = system.pids(name)
+            limit.take_in(before[name])
+            if node_first:
+                preferred(before[name][0])
+        stage.memory["hogs"] = number = stage.memory.get("hogs", 0) + 1
+        marker = f"hog-{number}-{stage.random.random()}"
+        await stage.load.submit({"name": "hog", "args": {"marker": marker, "mib": 3 * ROOM // MIB}}, "hog", marker)
+        victims: list[int] = []
+        with trio.move_on_after(30):
+            while not (victims := [pid for pids in before.values() for pid in pids if not runs(pid)]):
+                await trio.sleep(0.02)
+        assert victims, "nobody was killed for its memory"
+        name = next(name for name in names if victims[0] in before[name])
+        if node_first:
+            stage.memory["killed"] = [name]
+            await stage.nemesis.dies(name, before[name])
+        else:
+            fault = stage.nemesis.on("other", f"executor of {name}")
+            stage.nemesis.took(fault, f"the kernel killed {victims}")
+            stage.nemesis.off(f"executor of {name}")
+    finally:
+        for limit in limits.values():
+            limit.lift()
 
 
 def lacking(what: str) -> tuple[Need, ...]:

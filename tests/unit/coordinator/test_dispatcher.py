@@ -264,6 +264,40 @@ async def test_equal_workers_get_equal_shares_although_one_is_slower_for_a_momen
     assert one.link.given - two.link.given > ahead
 
 
+async def test_who_was_full_while_much_was_due_does_not_get_everything_afterwards(
+    room: Room, mock_clock: MockClock
+) -> None:
+    one, two = room.add("1", slots=40), room.add("2", slots=40)
+    await wait_all_tasks_blocked()
+    room.post(700)
+    await wait_all_tasks_blocked()
+    kept = two.received()
+    for _ in range(40):  # the second one holds on to its tasks until everything else is done
+        for assignment in one.received():
+            one.finish(assignment)
+        room.membership.wake()
+        mock_clock.jump(PATIENCE)
+        await wait_all_tasks_blocked()
+    for assignment in kept:
+        two.finish(assignment)
+    room.membership.wake()
+    await wait_all_tasks_blocked()
+    assert room.store.due == 0
+    assert sum(map(len, kept)) < 100  # of 700
+    for assignment in one.received():
+        one.finish(assignment)
+    got = Counter[str]()
+    for _ in range(40):  # now and then one
+        room.post(1)
+        await wait_all_tasks_blocked()
+        for name, worker in (("one", one), ("two", two)):
+            for assignment in worker.received():
+                got[name] += len(assignment)
+                worker.finish(assignment)
+    assert got["two"] - got["one"] <= 2 * LEAD
+    assert got.total() == 40
+
+
 async def test_one_claim_takes_nobody_far_beyond_a_worker_that_it_fills(room: Room) -> None:
     small, large = room.add("1", slots=20), room.add("2", slots=400)
     await wait_all_tasks_blocked()

@@ -57,6 +57,15 @@ def test_what_it_does_well_counts_only_where_others_were_seen_to_do_it() -> None
     assert failures.add(1, {"job": (0, LEAST), "mine": (1_000, 0)}, 1.0) == 1.0 + FIRST
 
 
+def test_one_handler_that_fails_here_does_not_cost_what_goes_well() -> None:
+    """A handler whose every first try fails and every retry elsewhere succeeds would bench one worker after another."""
+    failures = Failures()
+    healthy(failures, 0.0, name="flaky")
+    healthy(failures, 0.0, name="job")
+    assert failures.add(1, {"flaky": (0, 2 * LEAST), "job": (20 * LEAST, 0)}, 1.0) is None
+    assert failures.add(1, {"flaky": (0, 200 * LEAST)}, 2.0) == 2.0 + FIRST
+
+
 def test_errors_and_successes_older_than_the_window_are_forgotten() -> None:
     failures = Failures()
     healthy(failures, 0.0)
