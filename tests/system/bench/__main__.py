@@ -6,7 +6,9 @@ import argparse
 import json
 import random
 import signal
+import statistics
 import sys
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -119,18 +121,35 @@ def measurements(results: list[Result]) -> str:
 
 
 def table(file: Path) -> str:
-    """Results as a table in Markdown, one line a scenario; what failed says so."""
+    """Results as a table in Markdown, one line a scenario, or a matrix of them (P13.…); what failed says so."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for one in json.loads(file.read_text()):
-        rows.setdefault(one["scenario"], []).append(one)
-    lines = ["| id | what happens | shapes | verdict |", "|---|---|---|---|"]
+        rows.setdefault(one["scenario"].partition(".")[0], []).append(one)
+    head = ("id", "what happens", "shapes", "runs", "new start: p50, max", "verdict")
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, runs in rows.items():
-        verdicts = sorted({one["verdict"] for one in runs})
-        reasons = {reason for one in runs if one["verdict"] == "skipped" for reason in one["reasons"]}
-        note = f" ({'; '.join(sorted(reasons))})" if reasons else ""
+        run = [one for one in runs if one["verdict"] != "skipped"]
+        title = runs[0]["title"]
+        if len({one["scenario"] for one in runs}) > 2:
+            title = title.partition(": ")[0]
         shapes = ", ".join(dict.fromkeys(one["shape"] for one in runs))
-        lines.append(f"| {name} | {runs[0]['title']} | {shapes} | {', '.join(verdicts)}{note} |")
+        lines.append(f"| {name} | {title} | {shapes} | {len(run)} | {_new_starts(run)} | {_verdict(runs)} |")
     return "\n".join(lines)
+
+
+def _new_starts(runs: list[dict[str, Any]]) -> str:
+    measured = [one["numbers"] for one in runs if one["numbers"].get("failovers")]
+    if not measured:
+        return "–"
+    middle = statistics.median(one["failover_p50"] for one in measured)
+    return f"{middle:.1f} s, {max(one['failover_max'] for one in measured):.1f} s"
+
+
+def _verdict(runs: list[dict[str, Any]]) -> str:
+    counts = Counter(one["verdict"] for one in runs)
+    if list(counts) == ["skipped"]:
+        return f"skipped ({'; '.join(dict.fromkeys(reason for one in runs for reason in one['reasons']))})"
+    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
 
 
 def summary(results: list[Result], file: Path | None) -> int:
