@@ -85,7 +85,8 @@ def enter(name: str, zone: str, change: str, fixed: dict[str, tuple[dict[str, An
             assert len(found) == count, f"V7: {policy} fired {len(found)} times at the change"
 
     scenario(
-        f"P49.{name}", f"A scheduler dies while the clocks of a zone change: {zone}, at {change}", group="D", needs=(clocks.missing,), before=before,
+        f"P49.{name}", f"A scheduler dies while the clocks of a zone change: {zone}, at {change}", group="D",
+        needs=(clocks.missing,), before=before,
         prepare=prepare, after=silent, check=check, heal=killed_are_back, hold=1.0, fault_at=1.0, no_repeats=True,
         layout=Layout(workers=2, schedulers=2),
     )(hit)  # fmt: skip

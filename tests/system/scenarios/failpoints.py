@@ -67,7 +67,8 @@ def enter(point: str, action: str) -> None:
 
     word = action.partition(":")[0]
     scenario(
-        f"P13.{point}.{word}", f"A node ends, fails or waits at a named point of the protocol: {point}, {action}", group="A", prepare=prepare, heal=killed_are_back,
+        f"P13.{point}.{word}", f"A node ends, fails or waits at a named point of the protocol: {point}, {action}",
+        group="A", prepare=prepare, heal=killed_are_back,
         layout=SMALL, mix=LOAD, fault_at=0.5, lossy=True, overlap="0" if ends else "any",
     )(hit)  # fmt: skip
 
