@@ -36,6 +36,11 @@ class Death:
             return f"by signal {-self.code}"
 
     @property
+    def by_its_alarm(self) -> bool:
+        """It ended itself at the deadline of the lease: the node may have been frozen, and not know of it yet."""
+        return self.code == -signal.SIGALRM
+
+    @property
     def evidence(self) -> dict[str, Any]:
         found: dict[str, Any] = {"pid": self.pid}
         if self.code is not None and self.code < 0:

@@ -195,7 +195,7 @@ class Executor:
             death, worked = await self._bury(child)
         if not was_up:
             raise ExecutorDied(f"{self.name} {death.trouble or f'ended {death.how}'} before it was ready")
-        if not (worked or self._leaving or self._owner.lease_over):
+        if not (worked or self._leaving or self._owner.lease_over or death.by_its_alarm):
             raise ExecutorDied(f"{self.name} {death.trouble or f'ended {death.how}'} while nothing ran in it")
         return death, bool(self._sentenced) or self._owner.lease_over
 

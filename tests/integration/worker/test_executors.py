@@ -64,6 +64,25 @@ async def test_a_killed_executor_is_reported_and_back_within_a_second(open_crew:
         assert executor.pid != former
 
 
+async def test_an_idle_executor_that_its_alarm_ended_is_back_without_a_fuss(
+    open_crew: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The node was frozen beyond the lease, and is back before it looks at its own deadline."""
+    async with open_crew() as (crew, notes):
+        [executor] = crew.executors
+        former = executor.pid
+        assert former is not None
+        os.kill(former, signal.SIGALRM)
+        with trio.fail_after(10):
+            while crew.executors[0].pid == former or not crew.executors[0].up:
+                await trio.sleep(0.01)
+        crew.assign(an_assignment(1))
+        await notes.wait_ended(1)
+        assert notes.ended[1] is Outcome.SUCCEEDED
+    assert "Traceback" not in caplog.text
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_a_handler_that_kills_its_executor_leaves_its_signal_as_evidence(open_crew: Open) -> None:
     async with open_crew() as (crew, notes):
         crew.assign(an_assignment(1, name="die"))

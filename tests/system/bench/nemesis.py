@@ -176,6 +176,7 @@ class Nemesis:
         places = [place for place, wanted in enumerate((up, down)) if wanted]
         ways = [proxy.ways(worker)[place] for proxy in self.system.links.values() for place in places if coordinator is
                 None or proxy is self.system.links[coordinator]]  # fmt: skip
+        await trio.sleep(0.1)  # what was being written is through
         before = [way.passed for way in ways]
         await trio.sleep(0.5)
         if [way.passed for way in ways] == before:

@@ -178,6 +178,7 @@ async def hold_databases(stage: Stage, *names: str) -> None:
     for name in names:
         stage.system.databases[name].up(held=True)
         stage.system.databases[name].down(held=True)
+    await trio.sleep(0.1)  # what was being written is through
     before = stage.system.passed(*names)
     assert before > 0, "nothing ever passed"
     await trio.sleep(0.5)
