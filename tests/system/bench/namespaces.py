@@ -89,6 +89,8 @@ def open_namespaces(names: Sequence[str]) -> Iterator[dict[str, Namespace]]:
             _run(*inside, "ip", "route", "add", "default", "via", ours)
         yield found
     finally:
-        for space_of in found.values():
+        for number, space_of in enumerate(found.values(), start=1):
+            # A namespace lives on while a socket in it still sends; its cable would be in the way of the next one.
+            _run("ip", "link", "del", f"cb{mark}n{number}", check=False)
             _run("ip", "netns", "del", space_of.name, check=False)
         _run("ip", "addr", "del", f"{HUB}/32", "dev", "lo", check=False)
