@@ -126,16 +126,16 @@ async def p08(stage: Stage) -> None:
     lossy=True, layout=Layout(workers=2), final_within=80.0, mix=Mix(tasks=60),
 )  # fmt: skip
 async def p09(stage: Stage) -> None:
-    fault = stage.nemesis.on("other", "an executor")
-    body = {"name": "petrify", "args": {"marker": "petrify"}}
-    task = await stage.load.submit(body, "petrify", "petrify")
-    marker = stage.system.folder / "petrify.petrified"
-    await stage.system.when(lambda: marker.read_text(), "the executor has stopped itself")
-    stage.nemesis.took(fault, "the handler has run to its stop")
-    stage.memory["task"] = task
+    system = stage.system
+    await stage.load.submit({"name": "petrify", "args": {"marker": "petrify"}}, "petrify", "petrify")
+    marker = system.folder / "petrify.petrified"
+    await system.when(lambda: marker.read_text(), "the executor has stopped itself")
     pid = int(marker.read_text())
-    await stage.system.when(lambda: not runs(pid), "the stalled executor was killed", limit=45.0)
-    stage.nemesis.off("an executor")
+    victim = next(name for name in system.layout.worker_names if pid in system.pids(name))
+    fault = stage.nemesis.on("other", victim)  # it is full until then, and has no claim to an equal share
+    stage.nemesis.took(fault, "the handler has run to its stop")
+    await system.when(lambda: not runs(pid), "the stalled executor was killed", limit=45.0)
+    stage.nemesis.off(victim)
 
 
 @enter(
