@@ -76,11 +76,14 @@ def _submission(submission: Submission, stored: list[int]) -> Iterator[str]:
 
 
 def cancels(facts: Facts) -> Iterator[str]:
-    """After "cancelled" nothing starts; after any wish nothing goes back to the queue."""
+    """After "cancelled" nothing starts; after any wish nothing goes back to the queue.
+
+    But what was taken back before from a worker that is out of reach may start there while that one's lease lasts.
+    """
     for cancel in facts.history.cancels:
         if cancel.answer == "cancelled":
             for run in facts.runs[cancel.task]:
-                if run.began > cancel.answered_at + HAPPENED:
+                if run.began > cancel.answered_at + HAPPENED and not _out_of_reach(facts, run, cancel.answered_at):
                     yield f"task {cancel.task} started at {run.began:.3f}, cancelled at {cancel.answered_at:.3f}"
             if facts.rows[cancel.task].look.state != "cancelled":
                 yield f"task {cancel.task} was cancelled, and ended as {facts.rows[cancel.task].look.state}"
@@ -89,6 +92,17 @@ def cancels(facts: Facts) -> Iterator[str]:
     for change in facts.changes:
         if change.old is not None and change.old.wish and change.old.state in HELD and change.new.state == "queued":
             yield f"task {change.task} went back to the queue at {change.at:.3f} though it was to be cancelled"
+
+
+def _out_of_reach(facts: Facts, run: Execution, at: float) -> bool:
+    """Whether its attempt had been taken back by then, and the lease of its worker may have lasted when it began."""
+    lasts = facts.terms.lease - facts.terms.margin
+    return any(
+        change.at <= at and run.began <= change.at + lasts
+        for change in facts.by_task[run.task]
+        if change.old is not None and change.old.state in HELD and change.new.state == "queued"
+        and change.old.attempt == run.attempt
+    )  # fmt: skip
 
 
 # --- the tables -----------------------------------------------------------------------------------

@@ -157,6 +157,15 @@ def test_a_start_after_cancelled(story: Story) -> None:
     story.finds("cancelled at 5.1")
 
 
+def test_a_start_out_of_reach_after_cancelled(story: Story) -> None:
+    """Attempt 1 was taken back at 5.0 from a worker that could not be told; it may start while its lease lasts."""
+    story.history.cancels.append(CancelAnswer(1, 5.0, 5.1, "cancelled"))
+    story.newer.began = 5.05
+    for began, excused in ((5.2, True), (5.0 + TEST.lease, False)):
+        story.older.began = began
+        assert any("cancelled at 5.1" in one for one in story.judged()) is not excused
+
+
 def test_back_to_the_queue_in_spite_of_a_wish(story: Story) -> None:
     old = story.changes[2].old
     assert old is not None
