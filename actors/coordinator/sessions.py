@@ -254,7 +254,8 @@ class SessionKeeper:
             self._judging = judging
             lease = self._terms.lease if judging else None
             until = self._quiet.until(now)
-            swept = await self._store.sweep(SWEEP, self._id, lease=lease, until=until, sent=self._sent())
+            linked = [link.session.id for link in self._membership]
+            swept = await self._store.sweep(SWEEP, self._id, lease=lease, until=until, sent=self._sent(), linked=linked)
             if probe.armed is not None:
                 await probe.armed.reach("sweep.after_commit")
                 if swept.convicted:

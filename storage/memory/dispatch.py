@@ -194,9 +194,10 @@ class MemoryDispatch:
         lease: float | None,
         until: float | None = None,
         sent: Collection[bytes] = (),
+        linked: Collection[int] | None = None,
     ) -> Swept:
         await checkpoint()
-        swept, final = sweeps.sweep(self._tables, limit, coordinator_id, lease, until, sent)
+        swept, final = sweeps.sweep(self._tables, limit, coordinator_id, lease, until, sent, linked)
         if final:
             self._wakeups.notify("final")
         if swept.count > final:

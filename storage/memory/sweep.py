@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
@@ -50,6 +50,7 @@ def sweep(
     lease: float | None,
     until: float | None,
     sent: Collection[bytes],
+    linked: Collection[int] | None,
 ) -> tuple[Swept, int]:
     """What it did, and how many of the tasks are final now."""
     now, changes = tables.now(), Changes()
@@ -58,7 +59,11 @@ def sweep(
     if lease is not None:
         in_time = until is None or now.timestamp() <= until
         if in_time:
-            lost += islice(_late(tables, now, limit, coordinator_id, sent), limit)
+            mine = [
+                one for one in tables.sessions.values() if one.coordinator_id == coordinator_id and one.state in OPEN
+            ]
+            known = [one for one in mine if linked is None or one.session_id in linked]
+            lost += islice(_late(tables, now, limit, known, sent), limit)
         convicted = _judge_leases(tables, now, lease, in_time, changes)
     for one in sorted(lost, key=lambda one: one.task.id):
         _take(tables, now, changes, one)
@@ -77,11 +82,11 @@ def _of_ended_sessions(tables: Tables, limit: int) -> Iterator[Lost]:
             yield from (Lost(task, session, "session") for task in tables.held(session.session_id)[:limit])
 
 
-def _late(tables: Tables, now: datetime, limit: int, coordinator_id: str, sent: Collection[bytes]) -> Iterator[Lost]:
-    """Of this coordinator's live sessions: what nobody acknowledged, and what is past its time."""
-    for session in tables.sessions.values():
-        if session.coordinator_id != coordinator_id or session.state not in OPEN:
-            continue
+def _late(
+    tables: Tables, now: datetime, limit: int, sessions: Iterable[SessionRow], sent: Collection[bytes]
+) -> Iterator[Lost]:
+    """Of these sessions: what nobody acknowledged, and what is past its time."""
+    for session in sessions:
         found = [Lost(task, session, why) for task in tables.held(session.session_id) if (why := _why(task, now, sent))]
         yield from found[:limit]
 

@@ -19,7 +19,7 @@ BATCH = {
     "mark_started": "bigint[], int[], uuid[], float8",
     "save_progress": "bigint[], int[], text[]",
     "claim": "int[], bigint[], int[], int[], uuid, float8, float8, float8",
-    "sweep": "int, text, int, float8, text, uuid[], float8",
+    "sweep": "int, text, int, float8, text, uuid[], float8, bigint[]",
 }
 MAY_WALK = {
     "claim": {"callboard_tasks_due"},

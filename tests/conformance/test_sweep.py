@@ -24,9 +24,10 @@ async def sweep(
     limit: int = 500,
     until: float | None = None,
     sent: Collection[bytes] = (),
+    linked: Collection[int] | None = None,
 ) -> Swept:
     lease = LEASE if judging else None
-    return await bench.dispatch.sweep(limit, coordinator, lease=lease, until=until, sent=sent)
+    return await bench.dispatch.sweep(limit, coordinator, lease=lease, until=until, sent=sent, linked=linked)
 
 
 async def kill(bench: Bench, session: Session) -> None:
@@ -152,6 +153,15 @@ async def test_an_unacknowledged_assignment_goes_back_and_its_worker_is_told(ben
     assert await sweep(bench, coordinator="another") == Swept(0, (), {})
     assert await sweep(bench) == Swept(1, (), {session.id: [held]})
     assert await facts(bench, held) == ("queued", 0, 0, 1)
+
+
+async def test_nothing_is_taken_from_a_session_that_has_just_resumed_and_is_not_linked_yet(bench: Bench) -> None:
+    session, other = await bench.session(), await bench.session()
+    held = await bench.held(session)
+    await change(bench, held, ack_by=PAST)
+    assert await sweep(bench, linked=[other.id]) == Swept(0, (), {})
+    assert await sweep(bench, linked=[]) == Swept(0, (), {})
+    assert await sweep(bench, linked=[session.id]) == Swept(1, (), {session.id: [held]})
 
 
 async def test_an_exclusive_assignment_that_was_sent_is_never_taken_for_want_of_an_answer(bench: Bench) -> None:

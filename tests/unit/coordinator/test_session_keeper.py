@@ -28,6 +28,7 @@ class Store:
     def __init__(self) -> None:
         self.swept: list[Swept] = []
         self.sent: set[bytes] = set()
+        self.linked: Collection[int] | None = None
         self.leases: list[float | None] = []
         self.progress: list[tuple[int, int, str]] = []
         self.away = False
@@ -69,9 +70,11 @@ class Store:
         lease: float | None,
         until: float | None = None,
         sent: Collection[bytes] = (),
+        linked: Collection[int] | None = None,
     ) -> Swept:
         self.leases.append(lease)
         self.sent = set(sent)
+        self.linked = linked
         return self.swept.pop(0) if self.swept else Swept(0, (), {})
 
     async def held_by(self, session_id: int) -> list[Held]:
@@ -248,6 +251,7 @@ async def test_the_sweep_is_told_what_may_be_with_a_worker_and_is_not_in_the_tab
     bench.link.claims[HELD.lease_key].accepted.add(HELD.task_id)
     await bench.beat(2)
     assert bench.store.sent == {b"n" * 16}
+    assert bench.store.linked == [bench.link.session.id]
 
 
 @pytest.mark.parametrize("grace", [True, False])
