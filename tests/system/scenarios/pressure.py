@@ -185,9 +185,10 @@ async def out_of_memory(stage: Stage, *, node_first: bool) -> None:
                 preferred(before[name][0])
         stage.memory["hogs"] = number = stage.memory.get("hogs", 0) + 1
         marker = f"hog-{number}-{stage.random.random()}"
-        await stage.load.submit({"name": "hog", "args": {"marker": marker, "mib": 3 * ROOM // MIB}}, "hog", marker)
+        body = {"name": "hog", "args": {"marker": marker, "mib": 3 * ROOM // MIB}, "priority": 1}
+        await stage.load.submit(body, "hog", marker)
         victims: list[int] = []
-        with trio.move_on_after(30):
+        with trio.move_on_after(60):
             while not (victims := [pid for pids in before.values() for pid in pids if not runs(pid)]):
                 await trio.sleep(0.02)
         assert victims, "nobody was killed for its memory"
