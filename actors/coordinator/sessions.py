@@ -49,7 +49,6 @@ class SessionKeeper:
         self._claiming = claiming
         self._quiet = QuietPeriod(terms.quiet_period, gap=max(2.0, 2 * terms.renewal))
         self._graces: dict[tuple[int, int], float] = {}  # (session, epoch) → when to convict
-        self._departed: dict[bytes, float] = {}  # claims of workers that are gone → when the last lease has run out
         # Not yet in the table; at most what all workers hold, and what those that left had held.
         self._accepted: list[Held] = []
         self._started: list[Held] = []
@@ -91,8 +90,6 @@ class SessionKeeper:
         """
         self._accepted += link.acceptances(trio.current_time(), 0.0)
         self._started += [one for one in link.to_start if link.is_open(one)]
-        until = trio.current_time() + self._terms.lease
-        self._departed.update((claim.key, until) for claim in link.claims.values() if not claim.noted)
         if grace:
             self._graces[(link.session.id, link.session.epoch)] = trio.current_time() + self._terms.grace
 
@@ -271,11 +268,9 @@ class SessionKeeper:
                 return
 
     def _sent(self) -> set[bytes]:
-        """Claims that a worker here may have, or get, without a sign of it in the table."""
-        noted = (claim.key for link in self._membership for claim in link.claims.values() if not claim.noted)
-        now = trio.current_time()
-        self._departed = {key: until for key, until in self._departed.items() if until > now}
-        return {*noted, *self._departed, *self._claiming()}
+        """Claims that a worker linked here may have, or get, without a sign of it in the table."""
+        unnoted = (claim.key for link in self._membership for claim in link.claims.values() if not claim.noted)
+        return {*unnoted, *self._claiming()}
 
     def _take_back(self, session: int, attempts: Sequence[Held]) -> None:
         """A live worker lost these: nobody acknowledged them, or their time is over."""

@@ -279,8 +279,16 @@ MUTANTS = (
         "an-exclusive-task-is-taken-too-early",
         "an exclusive task that may be with a worker waits for the whole lease",
         "actors/coordinator/sessions.py",
-        "{*noted, *self._departed, *self._claiming()}",
-        "{*noted, *self._claiming()}",
+        "{*unnoted, *self._claiming()}",
+        "{*self._claiming()}",
+        simulated("exclusive_unacknowledged", 20),
+    ),
+    Mutant(
+        "something-is-taken-from-one-that-just-resumed",
+        "nothing is taken back from a session before its coordinator knows what the worker holds",
+        "actors/coordinator/sessions.py",
+        "linked = [link.session.id for link in self._membership]",
+        "linked = None",
         simulated("exclusive_unacknowledged", 20),
     ),
     Mutant(
