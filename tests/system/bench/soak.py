@@ -56,10 +56,11 @@ async def soak(
             run.now("started_t")
             stop = trio.Event()
             run.load.most = 10**9
-            background.start_soon(run.load.run, stop)
-            count = await _strike(run, which(), random.Random(seed), result)
-            run.now("healed_t")
-            stop.set()
+            async with trio.open_nursery() as loading:  # what is final is looked at when nothing more is submitted
+                loading.start_soon(run.load.run, stop)
+                count = await _strike(run, which(), random.Random(seed), result)
+                run.now("healed_t")
+                stop.set()
             try:
                 await until_final(system, DRAIN)
                 await run.load.read_all()
