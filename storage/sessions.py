@@ -139,14 +139,13 @@ class PostgresSessions:
         lease: float | None,
         until: float | None = None,
         sent: Collection[bytes] = (),
-        linked: Collection[int] | None = None,
+        linked: Collection[int] = (),
     ) -> Swept:
         keys = [uuid.UUID(bytes=key) for key in sent]
         due = self._notifier.channel("due")
         rows = await self._control.fetch(
-            sql("sweep"), limit, coordinator_id, DEFAULT_MAX_TRIES, lease, due, keys, until,
-            None if linked is None else list(linked),
-        )  # fmt: skip
+            sql("sweep"), limit, coordinator_id, DEFAULT_MAX_TRIES, lease, due, keys, until, list(linked)
+        )
         row = rows[0]
         if row["final"]:
             self._notifier.final()

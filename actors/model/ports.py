@@ -351,7 +351,7 @@ class DispatchStore(Protocol):
         lease: float | None,
         until: float | None = None,
         sent: Collection[bytes] = (),
-        linked: Collection[int] | None = None,
+        linked: Collection[int] = (),
     ) -> Swept:
         """T6, T8, T9: requeues at most about `limit` tasks of each cause that ended sessions held.
 
@@ -360,8 +360,8 @@ class DispatchStore(Protocol):
         and of this coordinator's live sessions come back the assignments that nobody acknowledged and the
         attempts past their time; nothing of it when the database's clock (seconds since the epoch) is past `until`,
         because the question was held up or the clock jumped. An exclusive assignment whose claim is in `sent` is left
-        alone: it may be with its worker. Of sessions that are not `linked` (None: all are) nothing comes back: one that
-        has just resumed may run what nobody acknowledged, and could not be told.
+        alone: it may be with its worker. Of sessions that are not `linked` nothing comes back: one that has just
+        resumed may run what nobody acknowledged, and could not be told.
         """
         ...
 

@@ -194,7 +194,7 @@ class MemoryDispatch:
         lease: float | None,
         until: float | None = None,
         sent: Collection[bytes] = (),
-        linked: Collection[int] | None = None,
+        linked: Collection[int] = (),
     ) -> Swept:
         await checkpoint()
         swept, final = sweeps.sweep(self._tables, limit, coordinator_id, lease, until, sent, linked)

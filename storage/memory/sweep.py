@@ -50,7 +50,7 @@ def sweep(
     lease: float | None,
     until: float | None,
     sent: Collection[bytes],
-    linked: Collection[int] | None,
+    linked: Collection[int],
 ) -> tuple[Swept, int]:
     """What it did, and how many of the tasks are final now."""
     now, changes = tables.now(), Changes()
@@ -59,10 +59,8 @@ def sweep(
     if lease is not None:
         in_time = until is None or now.timestamp() <= until
         if in_time:
-            mine = [
-                one for one in tables.sessions.values() if one.coordinator_id == coordinator_id and one.state in OPEN
-            ]
-            known = [one for one in mine if linked is None or one.session_id in linked]
+            mine = (one for one in tables.sessions.values() if one.coordinator_id == coordinator_id)
+            known = [one for one in mine if one.state in OPEN and one.session_id in linked]
             lost += islice(_late(tables, now, limit, known, sent), limit)
         convicted = _judge_leases(tables, now, lease, in_time, changes)
     for one in sorted(lost, key=lambda one: one.task.id):

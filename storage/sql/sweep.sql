@@ -3,8 +3,7 @@
 -- $1 limit, $2 coordinator, $3 tries that hold when nobody says otherwise, $4 lease, $5 channel of due tasks,
 -- $6 claims that may be with their workers: an exclusive task of these is left alone, it may have begun,
 -- $7 database time after which no clock decides: a server that froze, or whose clock jumped, would find everybody late,
--- $8 sessions whose assignments may be taken back; NULL: all. One that resumes has just become this coordinator's, and
--- what it holds is not known here yet.
+-- $8 sessions whose assignments may be taken back: what one that has just resumed holds is not known here yet.
 -- What a session lost is taken from it in the next statement: this one's snapshot still shows it live.
 -- Assignments of live sessions are taken back by their own coordinator only: it tells the worker, and keeps the books.
 WITH clamped AS (  -- a lease that lies impossibly far ahead: the clock stepped back
@@ -36,7 +35,7 @@ WITH clamped AS (  -- a lease that lies impossibly far ahead: the clock stepped 
                           AND CASE state WHEN 'assigned' THEN ack_by < clock_timestamp() AND NOT (exclusive AND lease_key = ANY ($6::uuid[]))
                                          ELSE exec_until < clock_timestamp() - interval '10 seconds' END LIMIT $1) t
     WHERE $4 IS NOT NULL AND w.coordinator_id = $2 AND w.state IN ('live', 'draining')
-      AND ($8::bigint[] IS NULL OR w.session_id = ANY ($8::bigint[]))
+      AND w.session_id = ANY ($8::bigint[])
       AND clock_timestamp() <= coalesce(to_timestamp($7::float8), 'infinity')
     LIMIT $1
 ), held AS MATERIALIZED (

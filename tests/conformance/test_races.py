@@ -68,7 +68,8 @@ class Run:
             victim = self.random.choice(self.sessions)
             await store.convict([(victim.id, victim.epoch)], "c1")
             self.sessions.append(await self.bench.session(f"w{len(self.sessions)}"))
-        await store.sweep(self.random.choice([3, 500]), "c1", lease=LEASE)
+        linked = [one.id for one in self.sessions]
+        await store.sweep(self.random.choice([3, 500]), "c1", lease=LEASE, linked=linked)
 
     async def mark(self, store: DispatchStore) -> None:
         some = self.random.sample(self.out, min(3, len(self.out)))

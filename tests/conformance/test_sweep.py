@@ -27,6 +27,8 @@ async def sweep(
     linked: Collection[int] | None = None,
 ) -> Swept:
     lease = LEASE if judging else None
+    if linked is None:
+        linked = [row["session_id"] for row in await bench.rows("workers")]
     return await bench.dispatch.sweep(limit, coordinator, lease=lease, until=until, sent=sent, linked=linked)
 
 

@@ -288,7 +288,7 @@ MUTANTS = (
         "nothing is taken back from a session before its coordinator knows what the worker holds",
         "actors/coordinator/sessions.py",
         "linked = [link.session.id for link in self._membership]",
-        "linked = None",
+        "linked = range(10**6)",
         simulated("exclusive_unacknowledged", 20),
     ),
     Mutant(

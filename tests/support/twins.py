@@ -165,7 +165,9 @@ class Twin:
 
     async def sweep(self, coordinator: str, judging: bool, sent: bool) -> Any:
         keys = self.keys[-1:] if sent else []
-        swept = await self.bench.dispatch.sweep(500, coordinator, lease=LEASE if judging else None, sent=keys)
+        linked = [one.id for one in self.sessions]
+        lease = LEASE if judging else None
+        swept = await self.bench.dispatch.sweep(500, coordinator, lease=lease, sent=keys, linked=linked)
         taken = {self._session(number): self._held(held) for number, held in swept.taken.items()}
         return swept.count, sorted(map(self._session, swept.convicted)), taken
 

@@ -28,7 +28,7 @@ class Store:
     def __init__(self) -> None:
         self.swept: list[Swept] = []
         self.sent: set[bytes] = set()
-        self.linked: Collection[int] | None = None
+        self.linked: Collection[int] = ()
         self.leases: list[float | None] = []
         self.progress: list[tuple[int, int, str]] = []
         self.away = False
@@ -70,7 +70,7 @@ class Store:
         lease: float | None,
         until: float | None = None,
         sent: Collection[bytes] = (),
-        linked: Collection[int] | None = None,
+        linked: Collection[int] = (),
     ) -> Swept:
         self.leases.append(lease)
         self.sent = set(sent)
