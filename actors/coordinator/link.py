@@ -217,7 +217,7 @@ class LinkActor:
                 case wire.Progress(values=values):
                     link.progress.update({(task, attempt): value for task, attempt, value in values})
                 case wire.Tree(json=json):
-                    link.tree = json
+                    link.hear_tree(json)
                 case wire.Draining():
                     link.draining = True
                     await self._quietly(self._desk.store.begin_drain(link.session.id, link.session.epoch))

@@ -83,6 +83,7 @@ class Link:
     cancelled: set[Held] = field(default_factory=set)  # told on this stream: what a lost one carried is told again
     progress: dict[tuple[int, int], str] = field(default_factory=dict)
     tree: str | None = None
+    tree_at: float = 0.0  # when it was heard
     compared_at: float = 0.0  # with the table
     benched_until: float = -1e9  # it gets no work before
     benched_for: str = ""
@@ -107,6 +108,10 @@ class Link:
         if now >= self.benched_until:
             return self.health
         return {**self.health, "failing": f"{self.benched_for}: no work for another {self.benched_until - now:.0f} s"}
+
+    def hear_tree(self, tree: str) -> None:
+        """What the worker says of its actors; it is told again when more than time has changed."""
+        self.tree, self.tree_at = tree, trio.current_time()
 
     def bench(self, until: float, why: str) -> None:
         """It gets no work before this time."""

@@ -22,6 +22,7 @@ from actors.model.link import Cancel, Drain, HeartbeatReply, Lease, Pause
 from actors.model.ports import DispatchStore, Renewed
 from actors.model.worker import Held
 from actors.runtime import probe
+from actors.runtime.tree import aged
 
 log = logging.getLogger(__name__)
 
@@ -297,4 +298,7 @@ class SessionKeeper:
 
     def trees(self) -> dict[str, Any]:
         """Supervision trees of the workers that are linked here."""
-        return {link.worker.id: json.loads(link.tree) for link in self._membership if link.tree}
+        now = trio.current_time()
+        return {
+            link.worker.id: aged(json.loads(link.tree), now - link.tree_at) for link in self._membership if link.tree
+        }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,3 +49,11 @@ class TreeNode:
             "mailbox": self.depth() if self.depth is not None else None,
             "children": [node.as_json() for node in list(self.children.values())] + list(self.remote.values()),
         }
+
+
+def aged(tree: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """A tree that was told so long ago."""
+    older = {**tree, "children": [aged(child, seconds) for child in tree.get("children", ())]}
+    if "uptime" in tree:
+        older["uptime"] = round(tree["uptime"] + seconds, 3)
+    return older

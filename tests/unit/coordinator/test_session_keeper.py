@@ -254,6 +254,18 @@ async def test_the_sweep_is_told_what_may_be_with_a_worker_and_is_not_in_the_tab
     assert bench.store.linked == [bench.link.session.id]
 
 
+async def test_a_worker_s_tree_grows_older_although_the_worker_tells_it_rarely(autojump_clock: MockClock) -> None:
+    bench = Bench()
+    assert bench.keeper.trees() == {}
+    bench.link.hear_tree(
+        '{"uptime": 1.0, "children": [{"uptime": 0.5, "children": []}, {"name": "of another release"}]}'
+    )
+    await trio.sleep(20)
+    tree = bench.keeper.trees()["w"]
+    assert (tree["uptime"], tree["children"][0]["uptime"]) == (21.0, 20.5)
+    assert tree["children"][1] == {"name": "of another release", "children": []}
+
+
 @pytest.mark.parametrize("grace", [True, False])
 async def test_nothing_is_taken_back_from_a_worker_that_is_gone(grace: bool, autojump_clock: MockClock) -> None:
     """Its acceptance may have been lost with the stream: what it was given may run there."""
