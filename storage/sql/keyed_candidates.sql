@@ -1,4 +1,5 @@
--- Due tasks of each key, in their order. $1 lanes, $2 keys, $3 how many of each, $4 ageing (s a priority)
+-- Due tasks of each key, in their order, which is that of callboard_tasks_keyed and of no other index.
+-- $1 lanes, $2 keys, $3 how many of each, $4 ageing (s a priority)
 WITH lane AS MATERIALIZED (
     SELECT u.id, callboard_serving(u.id) AS serving FROM unnest($1::int[]) AS u (id)
 )
@@ -12,9 +13,11 @@ CROSS JOIN LATERAL (
     FROM lane CROSS JOIN generate_series(1, 4) AS level (priority)
     CROSS JOIN LATERAL (
         SELECT t.id, t.priority, t.run_at, t.weight, t.affinity_key, t.failed_in FROM callboard_tasks t
-        WHERE t.lane_id = lane.id AND t.concurrency_key = k.key AND t.priority = level.priority::smallint AND t.state = 'queued'
-          AND t.run_at <= statement_timestamp() AND (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
-        ORDER BY t.run_at, t.id LIMIT $3::int
+        WHERE t.lane_id = lane.id AND t.state = 'queued' AND t.concurrency_key IS NOT NULL
+          AND (t.concurrency_key, t.priority) >= (k.key, level.priority::smallint)
+          AND (t.concurrency_key, t.priority, t.run_at) <= (k.key, level.priority::smallint, statement_timestamp())
+          AND (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
+        ORDER BY t.concurrency_key, t.priority, t.run_at, t.id LIMIT $3::int
     ) p
     ORDER BY rank, p.priority, p.id LIMIT $3::int
 ) c

@@ -5,7 +5,7 @@ CROSS JOIN LATERAL (
     SELECT FROM generate_series(1, 4) AS level (priority)
     CROSS JOIN LATERAL (SELECT FROM callboard_tasks t
                         WHERE t.lane_id = l.id AND t.priority = level.priority::smallint AND t.state = 'queued'
-                          AND t.run_at <= statement_timestamp() LIMIT 1) due
+                          AND t.run_at <= statement_timestamp() ORDER BY t.run_at LIMIT 1) due
     LIMIT 1
 ) waits
 WHERE NOT EXISTS (

@@ -1,4 +1,5 @@
 -- Keys with tasks that wait, in order, one step along the index each; and what counts for each of them.
+-- The order asked for is that of callboard_tasks_keyed and of no other index.
 -- $1 lanes, $2 after this key, $3 up to this one (NULL: all), $4 how many, $5 queue, $6 period of the keys' rate (s)
 WITH RECURSIVE step AS (
     SELECT callboard_next_key($1::int[], $2) AS key, 1 AS n
@@ -11,8 +12,11 @@ WITH RECURSIVE step AS (
 SELECT f.key,
        EXISTS (SELECT FROM unnest($1::int[]) AS lane (id) CROSS JOIN generate_series(1, 4) AS level (priority)
                CROSS JOIN LATERAL (SELECT FROM callboard_tasks t
-                                   WHERE t.lane_id = lane.id AND t.concurrency_key = f.key AND t.priority = level.priority::smallint
-                                     AND t.state = 'queued' AND t.run_at <= statement_timestamp() LIMIT 1) x) AS due,
+                                   WHERE t.lane_id = lane.id AND t.state = 'queued' AND t.concurrency_key IS NOT NULL
+                                     AND (t.concurrency_key, t.priority) >= (f.key, level.priority::smallint)
+                                     AND (t.concurrency_key, t.priority, t.run_at)
+                                         <= (f.key, level.priority::smallint, statement_timestamp())
+                                   ORDER BY t.concurrency_key, t.priority, t.run_at LIMIT 1) x) AS due,
        (SELECT coalesce(sum(t.weight), 0)::int FROM callboard_tasks t
         WHERE t.counted = $5 AND t.concurrency_key = f.key AND t.state IN ('assigned', 'running')) AS out,
        coalesce(r.count, 0)::int AS started,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +15,6 @@ from actors.model.ports import ClaimOffer, LimitedShares
 from actors.model.queue import QueuePatch, Rate
 from actors.model.task import NewTask
 from actors.model.worker import HandlerInfo, Held, Session, WorkerInfo
-from storage.pool import STEADY_PLANS
-from storage.queries import sql
 from storage.store import Store
 from tests.support.bench import Bench, outcomes
 
@@ -170,36 +167,6 @@ async def test_a_hundred_tenants_get_equal_shares(postgres: Bench, store: Store)
 async def keys_of(bench: Bench, tasks: Sequence[int]) -> list[str | None]:
     rows = {row["id"]: row["concurrency_key"] for row in await bench.rows("tasks")}
     return [rows[task] for task in tasks]
-
-
-async def test_a_key_at_its_limit_costs_no_walk_through_its_backlog(postgres: Bench, store: Store) -> None:
-    await limit(store, concurrency_per_key=1)
-    for key in ("a", "big", "z"):
-        await post(postgres, 1, concurrency_key=key)
-    lane = (await postgres.rows("tasks"))[0]["lane_id"]
-    session = await postgres.session()
-    assert len(ids(await special(postgres, session))) == 3
-
-    async def pages() -> int:
-        statement = sql("waiting_keys")
-        types = "int[], text, text, int, text, float8"
-        database = postgres.database
-        for setting, value in STEADY_PLANS.items():
-            await database.execute(f"SET {setting} = {value}")
-        await database.execute(f"PREPARE probe ({types}) AS {statement}")
-        values = f"ARRAY[{lane}], '', NULL, 100, 'default', NULL"
-        rows = await database.fetch(f"EXPLAIN (ANALYZE, BUFFERS) EXECUTE probe ({values})")
-        await database.execute("DEALLOCATE probe")
-        line = next(row[0] for row in rows if "Buffers" in row[0])
-        return sum(int(number) for number in re.findall(r"(?:hit|read)=(\d+)", line))
-
-    await post(postgres, 1, concurrency_key="big")
-    await pages()
-    before = await pages()
-    copies = "INSERT INTO callboard_tasks (lane_id, concurrency_key) SELECT $1, 'big' FROM generate_series(1, 20000)"
-    await postgres.database.execute(copies, lane)
-    await pages()
-    assert await pages() <= before * 1.5 + 5
 
 
 async def test_no_more_start_within_a_period_than_the_rate_says(postgres: Bench, store: Store) -> None:
