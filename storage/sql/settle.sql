@@ -12,7 +12,7 @@ WITH o AS MATERIALIZED (
            coalesce(t.max_tries, h.max_tries, $6) AS max_tries, coalesce(t.backoff, h.backoff) AS backoff
     FROM o
     JOIN callboard_tasks t ON t.id = o.id AND t.attempt = o.attempt AND t.lease_key = o.key
-    JOIN callboard_lanes l ON l.id = t.lane_id
+    LEFT JOIN callboard_lanes l ON l.id = t.lane_id  -- LEFT: never from the lane to all of its tasks
     LEFT JOIN callboard_handlers h ON h.name = l.name
     WHERE (t.state IN ('assigned', 'running')) IS NOT FALSE
     ORDER BY t.id FOR UPDATE OF t

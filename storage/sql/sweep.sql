@@ -46,7 +46,7 @@ WITH clamped AS (  -- a lease that lies impossibly far ahead: the clock stepped 
     FROM (TABLE lost UNION ALL TABLE late) x
     JOIN callboard_tasks t ON t.id = x.id
     JOIN callboard_workers w ON w.session_id = t.session_id
-    JOIN callboard_lanes l ON l.id = t.lane_id
+    LEFT JOIN callboard_lanes l ON l.id = t.lane_id  -- LEFT: never from the lane to all of its tasks
     LEFT JOIN callboard_handlers h ON h.name = l.name
     WHERE (t.state IN ('assigned', 'running')) IS NOT FALSE
       AND (x.why = 'session' AND w.state IN ('dead', 'closed')
