@@ -52,6 +52,14 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
+async def own_statistics(database: Database) -> AsyncIterator[None]:
+    """For tests of plans: what a test does not analyse itself is not analysed."""
+    await database.execute("ALTER TABLE callboard_tasks SET (autovacuum_enabled = off)")
+    yield
+    await database.execute("ALTER TABLE callboard_tasks RESET (autovacuum_enabled)")
+
+
+@pytest.fixture
 def postgres(store: Store, database: Database, database_url: str) -> Bench:
     """For what only PostgreSQL has: plans, locks between connections, raw SQL, notifications between nodes."""
     return Bench(database, store.tasks, store.dispatch, store.notifier, database_url)

@@ -33,7 +33,7 @@ READS_ALL = {"count_stragglers"}  # of what is out
 
 
 @pytest.fixture
-def bench(postgres: Bench) -> Bench:
+def bench(postgres: Bench, own_statistics: None) -> Bench:
     """Plans are PostgreSQL's."""
     return postgres
 

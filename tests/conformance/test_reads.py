@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -27,16 +26,13 @@ READ = """SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid))::int FROM pg_
 
 
 @pytest.fixture
-async def bench(postgres: Bench, store: Store) -> AsyncIterator[Bench]:
-    """Only what a test asks for is analysed."""
-    await postgres.database.execute("ALTER TABLE callboard_tasks SET (autovacuum_enabled = off)")
+async def bench(postgres: Bench, store: Store, own_statistics: None) -> Bench:
+    """As a coordinator's connection, over a queue that lets one of each key start."""
     for setting, value in {**STEADY_PLANS, "jit": "off"}.items():
         await postgres.database.execute(f"SET {setting} = {value}")
-    await store.queues.set_queue(
-        "default", QueuePatch(fields=frozenset({"concurrency_per_key"}), concurrency_per_key=1)
-    )
-    yield postgres
-    await postgres.database.execute("ALTER TABLE callboard_tasks RESET (autovacuum_enabled)")
+    one_of_each = QueuePatch(fields=frozenset({"concurrency_per_key"}), concurrency_per_key=1)
+    await store.queues.set_queue("default", one_of_each)
+    return postgres
 
 
 async def believe(bench: Bench, statistics: str) -> None:

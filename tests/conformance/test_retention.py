@@ -83,7 +83,7 @@ async def test_two_pruners_do_the_work_of_one(postgres: Bench, store: Store) -> 
     assert await left(postgres) == set()
 
 
-async def test_what_is_kept_is_not_read(postgres: Bench, store: Store) -> None:
+async def test_what_is_kept_is_not_read(postgres: Bench, store: Store, own_statistics: None) -> None:
     """A queue that keeps for long must not make each round walk past its tasks."""
     await postgres.handler("bill", queue="bills")
     await keep(store, "bills", keep_succeeded=365 * DAY)
