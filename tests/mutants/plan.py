@@ -52,8 +52,8 @@ MUTANTS = (
         "failure-without-lease-key",
         "the same for outcomes other than success",
         "storage/sql/settle.sql",
-        "t.attempt = o.attempt AND t.lease_key = o.key\n    JOIN",
-        "t.attempt = o.attempt\n    JOIN",
+        "t.attempt = o.attempt AND t.lease_key = o.key\n    LEFT JOIN",
+        "t.attempt = o.attempt\n    LEFT JOIN",
         COMPLETE,
     ),
     Mutant(
@@ -255,8 +255,8 @@ MUTANTS = (
         "a-timeout-for-those-without",
         "an attempt without a timeout may take as long as it likes",
         "storage/sql/mark_started.sql",
-        "exec_until = CASE WHEN coalesce(t.timeout, h.timeout, $4::float8) IS NOT NULL",
-        "exec_until = CASE WHEN true",
+        "WHERE own.seconds IS NOT NULL",
+        "WHERE true",
         COMPLETE,
     ),
     Mutant(
