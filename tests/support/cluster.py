@@ -164,6 +164,12 @@ class Cluster:
                 if found["state"] in FINAL:
                     return found
 
+    async def until_running(self, task: int, limit: float = 15) -> None:
+        """Until its start is in the database, which is some time after it has begun."""
+        with trio.fail_after(limit):
+            while (await self.task(task))["state"] != "running":
+                await trio.sleep(0.02)
+
     async def workers(self, state: str = "alive") -> list[dict[str, Any]]:
         return [one for one in (await self.get("workers"))["items"] if one["state"] == state]
 
