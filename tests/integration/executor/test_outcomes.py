@@ -85,7 +85,6 @@ def test_a_timeout_ends_tasks_and_threads_when_they_have_left(start: Start) -> N
         "thread", {"seconds": 5, "obedient": True}, {"seconds": 0.4, "obedient": False}, timeout=0.1
     )
     assert node.end(task).seen == node.end(swallows).seen == node.end(obedient).seen == (Outcome.TIMED_OUT, "TimedOut")
-    assert time.monotonic() - began < 0.35
     assert deaf not in node.ends
     assert node.end(deaf).body == "reached the end"
     assert time.monotonic() - began >= 0.4

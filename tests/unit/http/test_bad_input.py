@@ -238,14 +238,16 @@ def test_any_bytes_are_json_or_a_problem(raw: bytes) -> None:
         json.dumps(value, allow_nan=False).encode()
 
 
-def test_ten_thousand_items_are_checked_in_half_a_second() -> None:
+def test_ten_thousand_items_are_checked_in_a_small_multiple_of_the_time_that_reading_them_takes() -> None:
     raw = json.dumps(
         [{"name": "job", "args": {"x": n, "s": "text", "l": [1, 2]}, "tags": ["t"]} for n in range(10_000)]
     )
-    best = 9.0
+    reading, checking = [], []
     for _ in range(3):
         began = time.process_time()  # whatever else runs on this machine
+        json.loads(raw)
+        reading.append(time.process_time() - began)
         tasks = new_tasks(json_text.parse(raw.encode()), [None] * 10_000, None)
-        best = min(best, time.process_time() - began)
-    assert len(tasks) == 10_000
-    assert best < 0.5
+        checking.append(time.process_time() - began)
+        assert len(tasks) == 10_000
+    assert min(checking) < 60 * min(reading)
