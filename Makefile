@@ -1,5 +1,7 @@
 # Everything runs from .venv, built with nothing but python3 and pip.
 PYTHON ?= python3
+# Processes that tests start would compile everything again, each of them.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
@@ -7,7 +9,7 @@ DEV := $(VENV)/.dev
 # The locks name everything; a module is compiled when it is first imported.
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-compile
 
-.PHONY: help demo up test test-faults test-soak soak mutants lint protos wheel clean
+.PHONY: help demo up test tests style types test-faults test-soak soak mutants lint protos wheel clean
 
 help:
 	@echo "make demo    run the system on real input, with a failover in the middle"
@@ -43,14 +45,21 @@ demo: $(RUNTIME)
 up: $(RUNTIME)
 	$(BIN)/callboard up --app examples/handlers.py
 
-lint: $(DEV)
+lint: style types
+
+style: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+types: $(DEV)
+	$(BIN)/mypy
+
+tests: $(DEV)
 	$(BIN)/python -m pytest -m "not soak and not faults" -n 3 --dist worksteal
+
+test: style  # types are checked beside the tests: by one process, for as long as the tests take to be collected
+	@$(MAKE) --no-print-directory -j2 types tests
 
 test-faults: $(DEV)
 	$(BIN)/python -m pytest -m faults --deselect tests/system/test_scenarios.py

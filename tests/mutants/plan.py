@@ -252,6 +252,14 @@ MUTANTS = (
         WORKER,
     ),
     Mutant(
+        "a-backlog-may-be-sorted",
+        "a key costs no walk through a backlog, whatever the planner believes",
+        "storage/limited.py",
+        "set_config('enable_sort', 'off', true)",
+        "set_config('enable_sort', 'on', true)",
+        ("tests/conformance/test_reads.py",),
+    ),
+    Mutant(
         "a-timeout-for-those-without",
         "an attempt without a timeout may take as long as it likes",
         "storage/sql/mark_started.sql",
