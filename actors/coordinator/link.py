@@ -216,8 +216,11 @@ class LinkActor:
                     link.to_start += attempts
                 case wire.Progress(values=values):
                     link.progress.update({(task, attempt): value for task, attempt, value in values})
-                case wire.Tree(json=json):
-                    link.hear_tree(json)
+                case wire.Tree(json=tree):
+                    try:
+                        link.hear_tree(tree)
+                    except ValueError as error:
+                        link.tell(wire.Unsupported(f"a tree was not understood: {error}"))
                 case wire.Draining():
                     link.draining = True
                     await self._quietly(self._desk.store.begin_drain(link.session.id, link.session.epoch))

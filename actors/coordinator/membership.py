@@ -15,6 +15,7 @@ from actors.coordinator.rules import RateMeter, prefetch
 from actors.model.columns import Assignment, Outcome, Outcomes
 from actors.model.link import Assign, CoordinatorMessage
 from actors.model.worker import Held, Session, WorkerInfo
+from actors.runtime.tree import heard
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class Link:
     to_start: list[Held] = field(default_factory=list)  # Started and not yet in the table
     cancelled: set[Held] = field(default_factory=set)  # told on this stream: what a lost one carried is told again
     progress: dict[tuple[int, int], str] = field(default_factory=dict)
-    tree: str | None = None
+    tree: dict[str, Any] | None = None  # of its actors
     tree_at: float = 0.0  # when it was heard
     compared_at: float = 0.0  # with the table
     benched_until: float = -1e9  # it gets no work before
@@ -110,8 +111,8 @@ class Link:
         return {**self.health, "failing": f"{self.benched_for}: no work for another {self.benched_until - now:.0f} s"}
 
     def hear_tree(self, tree: str) -> None:
-        """What the worker says of its actors; it is told again when more than time has changed."""
-        self.tree, self.tree_at = tree, trio.current_time()
+        """What the worker says of its actors; it is told again when more than time has changed. Raises ValueError."""
+        self.tree, self.tree_at = heard(tree), trio.current_time()
 
     def bench(self, until: float, why: str) -> None:
         """It gets no work before this time."""

@@ -6,7 +6,6 @@ and it does so only after the quiet period.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -299,6 +298,4 @@ class SessionKeeper:
     def trees(self) -> dict[str, Any]:
         """Supervision trees of the workers that are linked here."""
         now = trio.current_time()
-        return {
-            link.worker.id: aged(json.loads(link.tree), now - link.tree_at) for link in self._membership if link.tree
-        }
+        return {link.worker.id: aged(link.tree, now - link.tree_at) for link in self._membership if link.tree}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import trio
+
+DEEPEST = 50  # levels of a tree that another process tells of itself
 
 
 @dataclass(slots=True)
@@ -51,9 +55,29 @@ class TreeNode:
         }
 
 
+def heard(text: str) -> dict[str, Any]:
+    """A tree as another process tells it, in JSON. Raises ValueError when it is none: it will be shown to others."""
+    try:
+        tree = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is too deep") from None
+    _check(tree, DEEPEST)
+    return dict(tree)
+
+
+def _check(tree: object, levels: int) -> None:
+    match tree:
+        case {
+            "name": str(), "kind": str(), "state": str(), "uptime": int() | float() as uptime,
+            "restarts": int(), "restarts_total": int(), "children": list(children),
+        } if levels and math.isfinite(uptime):  # fmt: skip
+            for child in children:
+                _check(child, levels - 1)
+        case _:
+            raise ValueError("it is no supervision tree")
+
+
 def aged(tree: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """A tree that was told so long ago."""
-    older = {**tree, "children": [aged(child, seconds) for child in tree.get("children", ())]}
-    if "uptime" in tree:
-        older["uptime"] = round(tree["uptime"] + seconds, 3)
-    return older
+    children = [aged(child, seconds) for child in tree["children"]]
+    return {**tree, "uptime": round(tree["uptime"] + seconds, 3), "children": children}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -123,6 +125,30 @@ async def test_a_second_hello_is_told_that_it_is_not_expected_and_changes_nothin
         assert "Hello" in (await expect(peer.hear, wire.Unsupported)).detail
         assert peer.membership.get(1) is link
         assert link.worker.id == "w-1"
+
+
+def a_tree(**changes: Any) -> dict[str, Any]:
+    known = {"name": "w", "kind": "actor", "state": "running", "uptime": 1.0, "restarts": 0, "restarts_total": 0}
+    return {**known, "last_error": None, "mailbox": None, "children": [], **changes}
+
+
+ODD_TREES = [
+    "", "x", "null", "[]", "{}", '{"name": "w"}', "[" * 100_000,
+    json.dumps(a_tree(uptime="long")), json.dumps(a_tree(uptime=math.nan)), json.dumps(a_tree(children=None)),
+    json.dumps(a_tree(children=[a_tree(), {}])), '{"children": [' * 100 + "]}" * 100,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ODD_TREES, ids=range(len(ODD_TREES)))
+async def test_a_tree_that_is_none_is_refused_and_the_last_one_stays(autojump_clock: Any, text: str) -> None:
+    async with a_peer() as peer:
+        link = await peer.sign_in()
+        whole = a_tree(children=[a_tree(last_error="it fell")])
+        await peer.say.send(wire.Tree(json.dumps(whole)))
+        await peer.say.send(wire.Tree(text))
+        assert "a tree was not understood" in (await expect(peer.hear, wire.Unsupported)).detail
+        assert link.tree == whole
+        assert peer.membership.get(1) is link
 
 
 HELLOS: list[tuple[wire.Hello, str]] = [
