@@ -134,7 +134,8 @@ def a_tree(**changes: Any) -> dict[str, Any]:
 
 ODD_TREES = [
     "", "x", "null", "[]", "{}", '{"name": "w"}', "[" * 100_000,
-    json.dumps(a_tree(uptime="long")), json.dumps(a_tree(uptime=math.nan)), json.dumps(a_tree(children=None)),
+    json.dumps(a_tree(uptime="long")), json.dumps(a_tree(uptime=math.nan)), json.dumps(a_tree(last_error=math.inf)),
+    json.dumps(a_tree(uptime=10**400)), json.dumps(a_tree(uptime=-1)), json.dumps(a_tree(children=None)),
     json.dumps(a_tree(children=[a_tree(), {}])), '{"children": [' * 100 + "]}" * 100,
 ]  # fmt: skip
 
